@@ -6,7 +6,8 @@ import threading
 import pytest
 from test_failing_drives import Packing
 
-from sealift.stages.pack import copies, hung
+from sealift.drives import hung
+from sealift.stages.pack import copies
 from sealift.testing import drive
 
 OPERATIONS = {
@@ -109,20 +110,3 @@ def test_who_stops_is_told_also_where_a_copy_or_the_removal_of_what_was_begun_ha
     packing.interrupt = False
     assert packing.pack(read_back="full").exit_code == 0
     packing.ends_well()
-
-
-def test_whoever_answers_within_the_time_is_not_named(monkeypatch):
-    drives = hung.Hung()
-    monkeypatch.setattr(hung.time, "monotonic", lambda: now[0])
-    now = [0.0]
-    with drives.asked(1):
-        now[0] = hung.SILENCE - 1
-        assert drives.look() == []
-        with drives.asked(1):
-            now[0] = hung.SILENCE
-            assert drives.look() == [hung.Silent(1, hung.SILENCE, answers=False)]
-            assert drives.look() == [], "once"
-        now[0] += 1
-        assert drives.look() == [], "it has answered one thing, and not the other"
-    assert drives.look() == [hung.Silent(1, hung.SILENCE + 1, answers=True)]
-    assert drives.look() == []

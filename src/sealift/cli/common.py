@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from sealift.cli.hanging import Watch
 from sealift.errors import BadInput, KeyInvalid
 from sealift.formats.sizes import counted, parse_size, rate_text
 
@@ -356,7 +357,8 @@ def parse_serials(values: Sequence[str]) -> dict[str, str]:
 class Meter:
     """Progress of something measured in bytes; `update` may be called as often as one likes.
 
-    `drives` maps a mount to bytes so far: the rates of the slowest and the fastest are shown.
+    `drives` maps a mount to bytes so far: the rates of the slowest and the fastest are shown. Inside, drives that hang
+    are named.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, terminal: bool | None = None) -> None:
@@ -369,11 +371,14 @@ class Meter:
         self._past: deque[tuple[float, int, dict[str, int]]] = deque()
         self._long: deque[tuple[float, int]] = deque()
         self._moved = float("-inf")  # when bytes last came
+        self._watch = Watch(self.note)
 
     def __enter__(self) -> Self:
+        self._watch.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
+        self._watch.__exit__(*error)
         self.close()
 
     def update(

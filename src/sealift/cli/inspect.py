@@ -10,6 +10,7 @@ import click
 
 from sealift.cli import common
 from sealift.cli.gone_words import is_silent, of_failing, of_manifest, of_no_drive, of_silent, of_twins
+from sealift.cli.hanging import Watch
 from sealift.drives.base import reason
 from sealift.formats.sizes import counted
 
@@ -78,17 +79,18 @@ def inspect(
     from sealift.stages.verify_report import exit_code, to_json
 
     outbound, later = common.load_outbound(in_reply_to, allowed_signers)
-    report = run(
-        mounts,
-        allowed=common.load_allowed(allowed_signers) if allowed_signers else None,
-        seal=None if seal is None else load_seal(seal),
-        shipment=shipment,
-        parts=load_parts(parts),
-        final=final,
-        outbound=outbound,
-        later=later,
-        origin=OriginCopies(seal),
-    )
+    with Watch(common.say):
+        report = run(
+            mounts,
+            allowed=common.load_allowed(allowed_signers) if allowed_signers else None,
+            seal=None if seal is None else load_seal(seal),
+            shipment=shipment,
+            parts=load_parts(parts),
+            final=final,
+            outbound=outbound,
+            later=later,
+            origin=OriginCopies(seal),
+        )
     if as_json:
         common.emit(to_json(report))
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
+from sealift.cli.hanging import Watch
 from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def seal(allowed_signers: str | None, *, as_json: bool, **given: Any) -> None:
     common.load_allowed(allowed_signers)
     states, mounts = given.pop("states"), given.pop("mounts")
     options = stage.Options(states=list(states), mounts=list(mounts), allowed_signers=str(allowed_signers), **given)
-    result = stage.seal(options, common.say)
+    with Watch(common.say):
+        result = stage.seal(options, common.say)
     if as_json:
         common.emit(answer(result))
     summarize(result)

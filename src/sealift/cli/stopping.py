@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
+_now: list[Stop] = []  # those whose signals are entered
+
+
+def asked() -> bool:
+    """Whether the command that works now was asked to stop."""
+    return any(stop.asked for stop in _now)
+
+
 class Stop:
     """Whether stopping was asked for since `signals` was entered."""
 
@@ -47,9 +55,11 @@ class Stop:
 
         complain, sys.unraisablehook = sys.unraisablehook, quiet
         before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in numbers}
+        _now.append(self)
         try:
             yield
         finally:
+            _now.remove(self)
             sys.unraisablehook = complain
             for number, handler in before.items():
                 signal.signal(number, handler)

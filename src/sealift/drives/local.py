@@ -14,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import stat
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from sealift.drives import medium
+from sealift.drives import hung, medium
 from sealift.drives.base import (
     MAX_DEPTH,
     PART,
@@ -37,10 +38,13 @@ from sealift.errors import BadInput, Busy, DriveFault, FormatError
 from sealift.formats.manifest import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def nothing_mounted(path: str) -> bool:
@@ -66,6 +70,17 @@ def _mount_of(descriptor: int) -> str:
             if line.startswith("mnt_id:"):
                 return line
     return str(os.fstat(descriptor).st_dev)
+
+
+def _asks(method: Callable[Concatenate[LocalDrive, P], T]) -> Callable[Concatenate[LocalDrive, P], T]:
+    """One that a drive which hangs does not answer: who waits for it is told (hung.py)."""
+
+    @functools.wraps(method)
+    def asking(drive: LocalDrive, *given: P.args, **named: P.kwargs) -> T:
+        with hung.asked(drive.mount):
+            return method(drive, *given, **named)
+
+    return asking
 
 
 class LocalDrive:
@@ -123,6 +138,7 @@ class LocalDrive:
             raise FormatError(f"{self.mount}: {name} is not a regular file")
         return descriptor
 
+    @_asks
     def exists(self) -> bool:
         """Whether there is a sealift/ folder."""
         try:
@@ -133,6 +149,7 @@ class LocalDrive:
             raise fault(self.mount, f"opening {ROOT}/", error, safe=SAFE_READING) from error
         return True
 
+    @_asks
     def read_small(self, name: str, limit: int) -> bytes | None:
         """The whole file, None when there is none."""
         try:
@@ -146,6 +163,7 @@ class LocalDrive:
                 raise FormatError(f"{self.mount}: {name} is {file.length:,} bytes long; at most {limit:,} are allowed")
             return file.read_at(0, file.length)
 
+    @_asks
     def size(self, name: str) -> int | None:
         """Length in bytes, None when there is none. Does not open the file."""
         *above, last = split(name)
@@ -163,6 +181,7 @@ class LocalDrive:
             raise FormatError(f"{self.mount}: {name} is not a regular file but {what_is(status.st_mode)}")
         return status.st_size
 
+    @_asks
     def open_read(self, name: str, *, direct: bool = False) -> LocalReadFile:
         """Open for reading.
 
@@ -181,7 +200,8 @@ class LocalDrive:
         while pending:
             above = pending.pop()
             try:
-                folder = self._folder([ROOT, *above])
+                with hung.asked(self.mount):
+                    folder = self._folder([ROOT, *above])
                 try:
                     with os.scandir(folder) as entries:
                         for entry in entries:
@@ -219,6 +239,7 @@ class LocalDrive:
             self._serial, self._asked = medium.serial(self._base), True
         return self._serial
 
+    @_asks
     def _space(self) -> os.statvfs_result:
         try:
             return os.fstatvfs(self._base)
@@ -242,6 +263,7 @@ class LocalDrive:
 
     # Writing, under the lock
 
+    @_asks
     def _require_place(self, doing: str) -> None:
         """DriveFault unless what is mounted there is still what was opened: what was unmounted lazily still answers."""
         try:
@@ -258,6 +280,7 @@ class LocalDrive:
             hint="mount it again at the same place and run the same command again",
         ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
+    @_asks
     def lock(self) -> int:
         """Make sealift/ if needed and flock it.
 
@@ -313,6 +336,7 @@ class LocalDrive:
             descriptor = below
         return descriptor
 
+    @_asks
     def create(self, name: str, *, direct: bool = False) -> LocalPartFile:
         """Begin NAME.part, in place of a leftover one, in folders that are made if needed."""
         *above, last = split(name)
@@ -332,6 +356,7 @@ class LocalDrive:
             raise fault(self.mount, f"creating {name}", error, safe=SAFE_WRITING) from error
         return LocalPartFile(descriptor, folder, self.mount, name, direct=direct)
 
+    @_asks
     def sync_folder(self, name: str) -> None:
         """Make durable (fsync) the folder that holds `name`."""
         *above, _ = split(name)
@@ -357,6 +382,7 @@ class LocalDrive:
             raise
         self.sync_folder(name)
 
+    @_asks
     def remove(self, name: str) -> None:
         """Remove the file, if it is there; durable after sync_folder."""
         assert self._lock is not None, "a drive is written only under its lock"

@@ -16,7 +16,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Self
 
-from sealift.drives import medium
+from sealift.drives import hung, medium
 from sealift.drives.base import ALIGN, PART, SAFE_READING, SAFE_WRITING, Source, fault, obstacle, what_is
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class LocalReadFile:
         try:
             while done < len(buffer):
                 try:
-                    got = os.preadv(self._fd, [buffer[done:]], offset + done)
+                    with hung.asked(self._mount):
+                        got = os.preadv(self._fd, [buffer[done:]], offset + done)
                 except OSError as error:
                     if error.errno != errno.EINVAL or not self._direct:
                         raise
@@ -180,7 +181,8 @@ class LocalPartFile:
             self._go(direct=self._may_direct and all(_is_aligned(offset, view) for view in left))
             while left:
                 try:
-                    done = os.pwritev(self._fd, left[-1 : -_IOV_MAX - 1 : -1], offset)
+                    with hung.asked(self._mount):
+                        done = os.pwritev(self._fd, left[-1 : -_IOV_MAX - 1 : -1], offset)
                 except OSError as error:
                     if error.errno != errno.EINVAL or not self._direct:
                         raise
@@ -212,7 +214,8 @@ class LocalPartFile:
     def open_back(self) -> LocalReadFile:
         """fsync, and open what was written, as `open_read(direct=True)` does."""
         try:
-            os.fsync(self._fd)
+            with hung.asked(self._mount):
+                os.fsync(self._fd)
             descriptor = open_file(self._last + PART, self._folder, direct=True)
         except OSError as error:
             raise self._fault(f"reading back {self.name}", error) from error
@@ -221,9 +224,10 @@ class LocalPartFile:
     def publish(self) -> None:
         """fsync, rename over the name, close; the folder's fsync is `LocalDrive.sync_folder`."""
         try:
-            os.fsync(self._fd)
-            keep_strange(self._folder, self._mount, self.name)
-            os.rename(self._last + PART, self._last, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            with hung.asked(self._mount):
+                os.fsync(self._fd)
+                keep_strange(self._folder, self._mount, self.name)
+                os.rename(self._last + PART, self._last, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError as error:
             raise self._fault(f"publishing {self.name}", error) from error
         self._close()
@@ -231,7 +235,7 @@ class LocalPartFile:
     def abandon(self) -> None:
         """Close and remove; never raises."""
         if self._fd >= 0:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), hung.asked(self._mount):
                 os.unlink(self._last + PART, dir_fd=self._folder)
             self._close()
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from sealift.drives import hung
 from sealift.drives.base import ALIGN, aligned_buffer, errno_of, is_missing, reason
 from sealift.errors import DriveFault, FormatError
 from sealift.formats.manifest import CARD, drive_id
-from sealift.stages.pack.hung import Hung
 from sealift.stages.pack.journal_rows import Medium, Owed
 from sealift.stages.pack.network import PREFIX
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from sealift.drives.base import Drive
+    from sealift.drives.hung import Silent
     from sealift.stages.pack.fleet import Place
-    from sealift.stages.pack.hung import Silent
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.journal_rows import Kind
 
@@ -84,13 +84,13 @@ class Crew:
         self._lock = threading.RLock()
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._broken: DriveFault | None = None
-        self._hung = Hung()
-        self.asked = self._hung.asked  # while a drive is asked for something that it may never answer
-        self.leave = self._hung.leave
+        self._leaving = False
         self._tell: Callable[[], None] = _nobody
         self._teller: threading.Thread | None = None
         self._hints: dict[int, str | None] = {}  # by slot: what the fault said is to be done
         self.mounts = {slot: drive.mount for slot, drive in enumerate(drives) if drive is not None}
+        self._slots = {mount: slot for slot, mount in self.mounts.items()}
+        hung.again(self._slots)
 
     @property
     def n(self) -> int:
@@ -285,16 +285,27 @@ class Crew:
         """What there is to tell since this was asked last; for the coordinating thread."""
         while not self._news.empty():
             yield self._news.get()
-        for each in self._hung.look():
-            yield News(each.slot, self._silence(each), fault=not each.answers)
+        for each in hung.look(hung.LEAVING if self._leaving else hung.SILENCE, self._slots):
+            yield News(self._slots[each.mount], self._silence(each), fault=not each.answers)
+
+    def leave(self) -> None:
+        """From here on packing only waits for what was begun to end: who is waited for is named, once more."""
+        if not self._leaving:
+            self._leaving = True
+            hung.again(self._slots)
+
+    def asked(self, slot: int) -> hung.asked:
+        """Inside, the drive in `slot` is asked for something that it may never answer."""
+        return hung.asked(self.mounts[slot])
 
     def _silence(self, silent: Silent) -> str:
-        drive, seconds = f"drive {self.name(silent.slot)}", f"{silent.seconds:.0f} s"
+        slot = self._slots[silent.mount]
+        drive, seconds = f"drive {self.name(slot)}", f"{silent.seconds:.0f} s"
         if silent.answers:
             return f"{drive} answers again, after {seconds}"
-        waits = "this stops as soon as it answers" if self._hung.leaving else "the others wait for it"
+        waits = "this stops as soon as it answers" if self._leaving else "the others wait for it"
         look = "its cable and its bay"
-        if self.places[silent.slot].serial.startswith(PREFIX):
+        if self.places[slot].serial.startswith(PREFIX):
             look = "the network"
         return f"{drive} has answered nothing for {seconds}, and {waits}: look at `dmesg`, {look}"
 

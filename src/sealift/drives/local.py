@@ -76,7 +76,7 @@ def _asks(method: Callable[Concatenate[LocalDrive, P], T]) -> Callable[Concatena
     """One that a drive which hangs does not answer: who waits for it is told (hung.py)."""
 
     @functools.wraps(method)
-    def asking(drive: LocalDrive, *given: P.args, **named: P.kwargs) -> T:
+    def asking(drive: LocalDrive, /, *given: P.args, **named: P.kwargs) -> T:
         with hung.asked(drive.mount):
             return method(drive, *given, **named)
 

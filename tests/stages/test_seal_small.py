@@ -1,6 +1,7 @@
 """The small files of the drives that are attached are looked at before they get a seal, and the hints help."""
 # ruff: noqa: F811
 
+import itertools
 import os
 import shutil
 import sys
@@ -60,13 +61,16 @@ def test_what_no_drive_has_is_written_again_by_pack_as_the_hint_says(tmp_path, n
     yard.seal(*yard.mounts)
 
 
-def test_a_manifest_that_is_altered_on_all_drives_is_put_back_from_the_state_folder(yard):
-    for mount in group(yard):
-        flip(on(mount, mf.MANIFEST))
+@pytest.mark.parametrize("names", [[mf.MANIFEST], [mf.MANIFEST, mf.SIGNATURE]], ids=len)
+def test_a_manifest_that_is_altered_on_all_drives_is_put_back_from_the_state_folder(yard, names):
+    for mount, name in itertools.product(group(yard), names):
+        flip(on(mount, name))
     error = refused(yard, Refused, "its manifest is not the one that is sealed", *yard.mounts)
-    assert str(kept(yard, mf.MANIFEST)) in error.hint
+    folder = kept(yard, mf.MANIFEST).parent
+    assert f"copy {mf.MANIFEST} and {mf.SIGNATURE} from {folder}, where they are as they were signed" in error.hint
     assert LEAVE not in error.hint
-    shutil.copy(kept(yard, mf.MANIFEST), on(group(yard)[0], mf.MANIFEST))
+    for name in (mf.MANIFEST, mf.SIGNATURE):
+        shutil.copy(kept(yard, name), on(group(yard)[0], name))
     mend(yard)
     yard.seal(*yard.mounts)
 

@@ -23,6 +23,7 @@ from sealift.formats.manifest import (
     MAX_CARD,
     MAX_MANIFEST,
     PACKS,
+    ROOT,
     SIGNATURE,
 )
 from sealift.formats.sshsig import MAX_ARMORED
@@ -200,9 +201,9 @@ def _hint(looked: Sequence[_Looked], groups: Sequence[Packed]) -> str:
         on_none = [name for name in _ALL_ALIKE if all(name in each.wrong for each in here)]
         if MANIFEST in on_none and any(each.wrong[MANIFEST] == _ANOTHER for each in here):  # pack refuses these
             return (
-                "seal the drives that were packed. if it is these, and they are damaged: put "
-                f"{os.path.join(packed.folder, MANIFEST)}, which is as it was signed, in its place on one of them, and "
-                "`sealift repair` with all mounts of the group mends the others"
+                "seal the drives that were packed. if it is these, and they are damaged: copy "
+                f"{MANIFEST} and {SIGNATURE} from {packed.folder}, where they are as they were signed, into {ROOT}/ on "
+                "one of them, and `sealift repair` with all mounts of the group mends the others"
             )
         for name in on_none:
             path = os.path.join(packed.folder, name)

@@ -463,7 +463,7 @@ def test_a_lie_about_a_small_file_is_found_and_mended_before_anything_is_signed(
     assert any(f"{name} did not read back as it was written; it is written again" in text for text in packing.notices)
     (row,) = result.groups[0]["misread"]
     assert (row["mount"], row["packs"], row["blocks"]) == (packing.mounts[1], 0, 1)
-    assert "1 block of its index, tables and lists" in "".join(drive_lines([], [], [row]))
+    assert "1 block of its small files" in "".join(drive_lines([], [], [row]))
     assert (result.read_back["found"], result.read_back["repaired"], result.read_back["wrong"]) == (1, 1, 0)
     packing.ends_well()
 

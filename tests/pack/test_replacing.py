@@ -136,5 +136,5 @@ def test_what_is_expected_of_replace_is_said(value):
 def test_one_block_is_counted_as_one():
     row = {"drive": "g0s1", "serial": "S", "mount": "/m", "packs": 0, "blocks": 1}
     (one,), (two,) = (pack_words.drive_lines([], [], [row | {"blocks": blocks}]) for blocks in (1, 2))
-    assert "1 block of its index, tables and lists was not as written" in one
-    assert "2 blocks of its index, tables and lists were not as written" in two
+    assert "1 block of its small files was not there as written" in one
+    assert "2 blocks of its small files were not there as written" in two

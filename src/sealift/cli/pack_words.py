@@ -219,14 +219,14 @@ def drive_lines(
         lines.append(f"slow: {_which(each)}: writes {rate}/s, the median of its group {median}/s")
     for each in misread:
         blocks = counted(each["blocks"], "block")
-        of = f"{counted(each['packs'], 'pack')} or of " * bool(each["packs"]) + "its index, tables and lists"
+        of = f"{counted(each['packs'], 'pack')} or of " * bool(each["packs"]) + "its small files"
         were = "was" if each["blocks"] == 1 else "were"
         advice = (
             "it was replaced, and does not leave"
             if each.get("replaced")
             else "look at `dmesg`, its cable and port, and run `sealift verify` before it leaves: more may be wrong"
         )
-        lines.append(f"wrong: {_which(each)}: {blocks} of {of} {were} not as written; {advice}")
+        lines.append(f"wrong: {_which(each)}: {blocks} of {of} {were} not there as written; {advice}")
     return lines
 
 

@@ -306,7 +306,7 @@ class ReadBack:
             what = "its packs are all read" if self.mode == "full" else "a sample of its packs is read"
             self._crew.note(
                 slot,
-                f"drive {self._crew.name(slot)} gave other bytes than were written to it, so {what} again, in "
+                f"drive {self._crew.name(slot)} did not give what was written to it, so {what} again, in "
                 f"{counted(stripes, 'stripe')}: what was right before may be so no more",
             )
         lengths = Counter[int]()

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sealift.drives.base import reason
+from sealift.reading.survey_views import BY_CARD, HOW_MANIFEST, NO_MANIFEST, NOBODYS_PACKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sealift.stages.verify_report import Fault
 
-_TOLD = ("manifest.json", "manifest.json.sig", "packs.bin", "blocks.bin")
 OF_SEAL = "no drive here has the whole seal: give the file that was sent ahead (--seal FILE)"
 
 
@@ -35,13 +35,21 @@ def of_signature(group: int) -> str:
     )
 
 
-def of_manifest(where: str) -> str:
-    """Nothing here says what belongs on the drives at `where`."""
-    return (
-        f"mount another drive of the group of {where}; or put {', '.join(_TOLD[:-1])} and {_TOLD[-1]}, as the origin"
-        " keeps them in its state folder, groups/GROUP/closed/, into sealift/ on it: `sealift repair MNT...` proves"
-        " them, and puts them on the others"
-    )
+def is_nobodys(fault: Fault) -> bool:
+    """Whether a place has packs of which nothing here says what they should be: their group's manifest is not here."""
+    return fault.detail == NOBODYS_PACKS or fault.detail.endswith(NO_MANIFEST)
+
+
+def of_nobodys(faults: Iterable[Fault]) -> Iterator[str]:
+    """A line for each group of such places; of those that do not say of which they are, one."""
+    places: dict[str, list[str]] = {}
+    for fault in filter(is_nobodys, faults):
+        number = fault.detail.removeprefix(BY_CARD).partition("s")[0].lstrip("g")
+        group = f"{int(number):04d}" if fault.detail.startswith(BY_CARD) else "GROUP"
+        places.setdefault(f"groups/{group}/closed/", []).append(fault.mount or fault.drive)
+    for folder, mounts in places.items():
+        where = ", ".join(mounts[:5]) + f" and {len(mounts) - 5:,} others" * (len(mounts) > 5)
+        yield f"of {where} {HOW_MANIFEST.format(folder=folder)}"
 
 
 def of_no_drive(where: str, why: str) -> str:

@@ -263,7 +263,7 @@ def _tell_packs(result: Packs, target: str) -> None:
         common.say("what is missing takes drives of other hosts, which could not be read from where it was needed:")
         common.say_list(result.out_of_reach, len(result.out_of_reach))
         common.say("hint: run `sealift serve` there, and give the locations file beside '/mnt/d*', as to repair --ray")
-    words.tell_missing(result.missing_groups)
+    words.tell_missing(result.missing_groups, result.ignored)
     for line in common.host_lines(result.hosts, "copied"):
         common.say(line)
     _tell_foreign(result, target)

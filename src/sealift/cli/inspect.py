@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.gone_words import is_silent, of_failing, of_manifest, of_no_drive, of_silent, of_twins
+from sealift.cli.gone_words import is_nobodys, is_silent, of_failing, of_no_drive, of_nobodys, of_silent, of_twins
 from sealift.cli.hanging import Watch
 from sealift.drives.base import reason
 from sealift.formats.sizes import counted
@@ -173,8 +173,6 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
         come = "then mount what is still not here" if lost else "mount what is still to come"
         yield f"{seal}{come} and run this again (--final when nothing more will come)"
-    from sealift.reading.survey_views import NOBODYS_PACKS
-
     faults = [
         fault
         for fault in report.faults
@@ -182,8 +180,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     ]
     for fault in [fault for fault in report.faults if _is_no_drive(fault)][: common.SHOWN]:
         yield _clean(of_no_drive(fault.mount or "", fault.detail))
-    if nobodys := [_clean(fault.mount or "") for fault in report.faults if fault.detail == NOBODYS_PACKS]:
-        yield of_manifest(", ".join(nobodys[:5]) + " and others" * (len(nobodys) > 5))
+    yield from map(_clean, of_nobodys(report.faults))
     yield from map(_clean, of_twins(fault for fault in faults if fault.kind == "conflict"))
     if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
         yield "ask the origin about what is undeclared or signed twice, before you go on"
@@ -277,10 +274,11 @@ def _see_there(report: InspectReport | VerifyReport) -> Iterator[str]:
 
 
 def _is_more_to_come(report: InspectReport | VerifyReport, away: set[str]) -> bool:
-    """Whether more drives are missing than locations that say nothing of themselves, or nobody can say."""
+    """Whether more drives are missing than places that do not tell which drive they are, or nobody can say."""
     here = {drive.mount for group in report.groups for drive in group.present}
     missing = sum(len(group.missing) for group in report.groups)
-    return not away or report.seal is None or missing > len(away - here)
+    untold = (away - here) | {fault.mount for fault in report.faults if is_nobodys(fault)}
+    return not untold or report.seal is None or missing > len(untold)
 
 
 def _why(fault: Fault) -> str:
@@ -317,9 +315,10 @@ ONLY_GONE = "LOST, unless a copy is found of a file that every drive of a group 
 
 def only_gone(report: InspectReport | VerifyReport) -> bool:
     """Whether that is lost and nothing else: a file that every drive carries; the packs may be whole."""
-    rest = [group for group in report.groups if not _is_uncounted(group)]
+    nobodys = any(map(is_nobodys, report.faults))
+    rest = [group for group in report.groups if not (_is_uncounted(group) or (nobodys and not group.present))]
     enough = all(group.recoverable_bytes == group.total_bytes and not group.unrecoverable for group in rest)
-    return report.state == "lost" and enough and any(group.gone for group in report.groups)
+    return report.state == "lost" and enough and (nobodys or any(group.gone for group in report.groups))
 
 
 def _is_uncounted(group: GroupReport) -> bool:
@@ -495,6 +494,7 @@ def _what(faults: Iterable[Fault]) -> str:
         place = place or "sealift/"
         block = "" if first.block is None else f" block {first.block}"
         more = f" and {count - 1:,} more" if count > 1 else ""
-        why = f" ({_clean(_why(first))})" if kind == _AWAY or _is_no_drive(first) or is_silent(first) else ""
+        told = kind == _AWAY or _is_no_drive(first) or is_silent(first) or is_nobodys(first)
+        why = f" ({_clean(_why(first))})" if told else ""
         parts.append(f"{kind} {_clean(place)}{block}{more}{why}")
     return "; ".join(parts)

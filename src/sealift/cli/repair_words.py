@@ -14,18 +14,19 @@ import click
 from sealift.cli import common
 from sealift.cli.gone_words import (
     OF_SEAL,
+    is_nobodys,
     is_silent,
     of_failing,
     of_gone,
-    of_manifest,
     of_no_drive,
+    of_nobodys,
     of_signature,
     of_silent,
     of_twins,
 )
 from sealift.formats.manifest import PACK_FILE
 from sealift.formats.sizes import counted
-from sealift.reading.survey_views import NOBODYS_PACKS, STRANGE_PACKS
+from sealift.reading.survey_views import STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
 
@@ -142,7 +143,7 @@ def _verdict(result: RepairReport) -> str:
         return f"what was signed is whole, of {_OF[result.scope]}; something lies there that nobody signed"
     if any(fault.detail == _NOWHERE for fault in result.left):
         return "not whole yet: no data is lost, and of a file named below no drive here has a whole copy"
-    if any(fault.detail == NOBODYS_PACKS for fault in result.left):
+    if any(map(is_nobodys, result.left)):
         return "not whole yet: whose packs some drives here hold, nothing here says"
     return "not whole yet: all that is still wrong can be recovered"
 
@@ -270,6 +271,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     away = {each.mount for each in result.away}
     unsigned: dict[str, list[Fault]] = {}
     conflicts = [fault for fault in result.left if fault.kind == "conflict"]
+    yield from of_nobodys(result.left)
     yield from of_twins(conflicts)
     twins = {(fault.drive, fault.mount) for fault in conflicts}  # what else is wrong with them is mended then
     for fault in result.left:
@@ -279,7 +281,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
             continue
         if (fault.mount, fault.path) in named or (fault.mount in failed and fault.kind not in _NOT_SIGNED):
             continue
-        if fault.kind == "conflict" or (fault.drive, fault.mount) in twins:
+        if fault.kind == "conflict" or is_nobodys(fault) or (fault.drive, fault.mount) in twins:
             continue
         if fault.kind == "unreadable" and fault.mount in failing:
             continue
@@ -390,8 +392,6 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.kind in {"foreign", "replayed"}:
         what = f"leave {where} away" if where.startswith("s3://") else f"pull {where}"
         return f"{what}: it does not belong to this shipment as it was sealed; it does no harm here"
-    if fault.detail == NOBODYS_PACKS:
-        return of_manifest(where)
     if fault.detail == STRANGE_PACKS:
         return f"bring what is at {where} once more: its packs are rotten, or not of this shipment"
     if fault.kind == "missing" and fault.path == "":

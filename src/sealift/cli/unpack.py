@@ -204,7 +204,7 @@ def tell(result: Result, target: str) -> None:
                 "hint: where a drive or a host did not answer, see to it and run the same command again; it goes on. Of"
                 " what is damaged beyond parity `sealift repair MNT... --fetch-list` says what must be sent again"
             )
-    tell_missing(result.missing_groups)
+    tell_missing(result.missing_groups, result.ignored)
     _tell_places(result)
 
 
@@ -215,8 +215,11 @@ def _is_gone(name: str, result: Result) -> bool:
     return any(reason.endswith(f"{name}: {NOWHERE}") for _, reason in result.failed)
 
 
-def tell_missing(groups: list[dict[str, Any]]) -> None:
-    """Groups of which no drive is here."""
+def tell_missing(groups: list[dict[str, Any]], ignored: list[tuple[str, str]]) -> None:
+    """Groups of which no drive is here, or none that can be read; `ignored`: mounts that give nothing, and why."""
+    from sealift.reading.survey_views import NO_MANIFEST
+
+    bereft = any(why.endswith(NO_MANIFEST) for _, why in ignored)
     for group in groups:
         common.say(
             f"group {group['group']} is not here: {counted(group['files'], 'file')}, "
@@ -224,3 +227,5 @@ def tell_missing(groups: list[dict[str, Any]]) -> None:
         )
         common.say_list(group["drives"], len(group["drives"]))
         common.say("hint: run the same command again with its drives mounted too")
+    if bereft:
+        common.say("hint: of drives that are ignored `sealift inspect` says what they lack, and where to have it")

@@ -3,8 +3,9 @@
 What holds of a Survey: every mount was looked at, and whatever was wrong with one is a Problem of its
 DriveView, not an exception; all groups are of one shipment, the seal's or --shipment's, else that of most
 drives; of several manifests for one group, one is chosen (the seal's, else a signed one, else that of most
-drives) and the others are named; drive.json is a claim, and the packs decide the slot where they contradict
-it (survey_slots.py); a drive with another shipment's manifest is one of these, and damaged, where both say so.
+drives) and the others are named; drive.json and the manifest beside it are claims, and the packs decide group and
+slot where they contradict these (survey_slots.py); a drive with another shipment's manifest is one of these, and
+damaged, where drive.json and packs say so.
 Only a group whose `trusted` is true has a manifest that is signed by an allowed signer or named by a trusted
 seal.
 
@@ -30,11 +31,9 @@ from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
-from sealift.reading import survey_late, survey_slots
+from sealift.reading import survey_late, survey_nobodys, survey_slots
 from sealift.reading.survey_seal import Checker, choose_seal, compare_seals, tell_superseded
 from sealift.reading.survey_views import (
-    NOBODYS_PACKS,
-    STRANGE_PACKS,
     DriveView,
     GroupView,
     Problem,
@@ -360,22 +359,6 @@ def _group(found: Survey, checker: Checker) -> None:
     _place(found, checker, sealed=bool(sealed))
 
 
-def _note_strange_packs(found: Survey, view: DriveView) -> None:
-    """One line of packs that are in no group's table, in the place of all that is not beside them.
-
-    They have rotted, or are another shipment's, where every group is known; else nobody can say whose they are.
-    """
-    name = survey_slots.a_pack(view.drive)
-    if name is None:
-        return
-    view.problems.clear()
-    known = len(found.groups) >= found.groups_total
-    if known and all(survey_slots.knows(group, name) for group in found.groups):
-        view.note(name, "rotten", STRANGE_PACKS)
-    else:
-        view.note(mf.MANIFEST, "missing", NOBODYS_PACKS)
-
-
 def _rank(views: list[DriveView], sealed: bool, checker: Checker) -> tuple[bool, bool, int]:
     """How much speaks for a manifest: the seal, a signature, the number of drives that bear it."""
     return sealed, any(checker.own(view)[0] for view in views), len(views)
@@ -384,7 +367,8 @@ def _rank(views: list[DriveView], sealed: bool, checker: Checker) -> tuple[bool,
 def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
     """Put drives with their group's manifest first.
 
-    The pages they share then tell where the others belong.
+    The pages they share then tell where the others belong, and those whose packs are not of the group whose manifest
+    lies beside them.
     """
     by_digest = {group.digest: group for group in found.groups}
     open_cases = []
@@ -401,22 +385,20 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
     for group in found.groups:
         group.__post_init__()  # pages over all copies that are known by now
         far = [view for view in group.views if isinstance(view.drive, RemoteDrive)]
-        for view in group.views:
-            if view not in far:
-                view.slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks)
         with ThreadPoolExecutor(max_workers=min(32, len(far) or 1)) as pool:
-            for view, slot in zip(far, pool.map(partial(survey_late.slot_of, group), far), strict=True):
-                view.slot = slot
+            places = dict(zip(map(id, far), pool.map(partial(survey_late.find, group), far), strict=True))
+        for view in group.views:
+            place = places.get(id(view)) or survey_slots.find(
+                view.drive, view.card, group.manifest, group.packs, group.blocks
+            )
+            view.slot = place.slot
+            if place.strange:  # with the group's manifest, and packs that are not the group's
+                open_cases.append(view)
     for view in open_cases:
-        for group in sorted(found.groups, key=lambda each: view.card is None or each.group != view.card.group):
-            slot = survey_slots.find_slot(view.drive, view.card, group.manifest, group.packs, group.blocks, strict=True)
-            if slot is not None:
-                view.standing, view.group, view.slot = "member", group.group, slot
-                group.views.append(view)
-                break
-        else:
-            if not view.small and all(each.kind == "missing" for each in view.problems):
-                _note_strange_packs(found, view)
+        group, slot = _group_of(found, view)
+        _put(found, view, group, slot)
+        if group is None and not view.small and all(each.kind == "missing" for each in view.problems):
+            survey_nobodys.note_packs(found, view)
     for view in found.views:
         if view.standing == "foreign":
             _take_back(found, view)
@@ -432,6 +414,7 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
             _note_small_files(found, view, checker, sealed=sealed)
             _note_rebuilt(view)
             _note_predecessor(found, view)
+    survey_nobodys.note_drives(found)
     for group in found.groups:
         for view in group.views:
             if survey_slots.is_bag(view, group):
@@ -439,13 +422,41 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
                 view.problems = [each for each in view.problems if each.kind != "missing"]
 
 
+def _group_of(found: Survey, view: DriveView) -> tuple[GroupView | None, int | None]:
+    """Group and slot of a drive with another manifest or none, or with packs of another group: its packs decide.
+
+    Where they are of none that is here, its other files do, in doubt while there are groups whose packs they may be.
+    """
+    other: tuple[GroupView | None, int | None] = None, None
+    for group in sorted(found.groups, key=lambda each: view.card is None or each.group != view.card.group):
+        strict = view.small.get(mf.MANIFEST) != group.manifest_bytes
+        place = survey_slots.find(view.drive, view.card, group.manifest, group.packs, group.blocks, strict=strict)
+        if place.by_packs:
+            view.doubted = False
+            return group, place.slot
+        if place.slot is not None and other[0] is None:
+            other = group, place.slot
+            view.doubted = place.strange and len(found.groups) < found.groups_total
+    return other
+
+
+def _put(found: Survey, view: DriveView, group: GroupView | None, slot: int | None) -> None:
+    """Into a group, and out of the one whose manifest it bears."""
+    for each in found.groups:
+        if view in each.views:
+            each.views.remove(view)
+    view.standing, view.group, view.slot = "unidentified", None, None
+    if group is not None:
+        view.standing, view.group, view.slot = "member", group.group, slot
+        group.views.append(view)
+
+
 def _take_back(found: Survey, view: DriveView) -> None:
     """A drive with another shipment's manifest is one of ours where drive.json and packs are; else it is foreign."""
     for group in found.groups:
         slot = survey_slots.slot_of_claimed(view.drive, view.card, group.manifest, group.packs, group.blocks)
         if slot is not None:
-            view.standing, view.group, view.slot = "member", group.group, slot
-            group.views.append(view)
+            _put(found, view, group, slot)
             return
     assert view.manifest is not None, "it bears a manifest"
     view.note(mf.MANIFEST, "foreign", f"a drive of shipment {view.manifest.shipment}")
@@ -463,12 +474,14 @@ def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, seale
     data, signature = view.small.get(mf.MANIFEST), view.small.get(mf.SIGNATURE)
     own = checker.own(view)
     stands = group is not None and data == group.manifest_bytes
+    others = next((each.group for each in found.groups if data == each.manifest_bytes), None) if not stands else None
     replaced = view.manifest is not None and view.manifest.shipment != found.shipment and checker.whole(view)
     if data is not None and not stands:
         if view.manifest is None:
             view.note(mf.MANIFEST, "non-canonical", "does not parse, or is not in canonical form")
-        elif replaced:
-            whose = f"of shipment {view.manifest.shipment}, and the packs are those of {view.name}"
+        elif replaced or others is not None:
+            whose = f"of shipment {view.manifest.shipment}" if others is None else f"of group {others}"
+            whose += ", and the packs are " + ("not" if group is None else f"those of {view.name}")
             view.note(mf.MANIFEST, "rotten", f"it is the manifest {whose}")
             view.note(mf.SIGNATURE, "rotten", f"it is over the manifest {whose}")
         elif not own[0]:
@@ -478,7 +491,7 @@ def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, seale
             view.note(mf.MANIFEST, "replayed", "signed, but not the manifest that the seal names for its group")
         else:
             view.note(mf.MANIFEST, "two-manifests", "signed, but another manifest of this group is on other drives")
-    if signature is not None and not own[0] and not replaced:
+    if signature is not None and not own[0] and not replaced and others is None:
         over = group.manifest_bytes if group else data
         holds, _, why = checker(over, signature)
         if not holds and (group is not None or not _parses(signature)):

@@ -130,13 +130,20 @@ def is_enough(found: Survey) -> bool:
     )
 
 
-def slot_of(group: GroupView, view: DriveView, *, strict: bool = False, foreign: bool = False) -> int | None:
-    """The slot of a drive in another host; in a thread of its own, with pages of its own."""
+def find(group: GroupView, view: DriveView, *, strict: bool = False) -> survey_slots.Place:
+    """The place of a drive in another host; in a thread of its own, with pages of its own."""
     packs, blocks = group.open_pages(cache=8)
     try:
-        if foreign:
-            return survey_slots.slot_of_claimed(view.drive, view.card, group.manifest, packs, blocks)
-        return survey_slots.find_slot(view.drive, view.card, group.manifest, packs, blocks, strict=strict)
+        return survey_slots.find(view.drive, view.card, group.manifest, packs, blocks, strict=strict)
+    finally:
+        packs.close()
+        blocks.close()
+
+
+def _claimed(group: GroupView, view: DriveView) -> int | None:
+    packs, blocks = group.open_pages(cache=8)
+    try:
+        return survey_slots.slot_of_claimed(view.drive, view.card, group.manifest, packs, blocks)
     finally:
         packs.close()
         blocks.close()
@@ -151,7 +158,7 @@ def join(groups: Collection[GroupView], view: DriveView) -> GroupView | None:
     data = view.small.get(mf.MANIFEST)
     mine = [group for group in groups if data is not None and blake3(data).hexdigest() == group.digest]
     for group in mine or groups:
-        slot = slot_of(group, view, strict=not mine, foreign=foreign)
+        slot = _claimed(group, view) if foreign else find(group, view, strict=not mine).slot
         if slot is not None:
             view.standing, view.group, view.slot = "member", group.group, slot
             return group

@@ -1,15 +1,17 @@
 """Which slot of a group a drive is in: its packs decide, drive.json is only a claim.
 
 The first block of a pack has one place in the group, and its BLAKE3 stands in blocks.bin under the signed
-manifest; so one block tells the slot. A claim that one block confirms stands. Where the packs are too damaged
-to speak, the drive's other files do (digests in its row of the table), then the claim. Reads a few blocks, SAMPLES, and
-where these tell nothing as many of the packs that are listed; trusts no name, length or claim.
+manifest; so one block tells the slot. A claim that one block confirms stands. Where there are packs and none that is
+looked at is one of the group's, they may be another's, whatever the small files say: then OPEN-ME.txt or B3SUMS, whose
+digests are in their row of the table, have to be the slot's own. Where there are none, these tell, then the claim.
+Reads a few blocks, SAMPLES, and where these tell nothing as many of the packs that are listed; trusts no name, length
+or claim.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
@@ -28,7 +30,15 @@ SAMPLES = 8
 MAX_OWN_FILE = 64 << 20  # B3SUMS of 600,000 packs
 
 
-def find_slot(
+class Place(NamedTuple):
+    """Where a drive belongs in a group, and what says so."""
+
+    slot: int | None
+    by_packs: bool = False
+    strange: bool = False  # none of the packs that are looked at is the group's, though there are some
+
+
+def find(
     drive: Drive,
     card: DriveCard | None,
     manifest: Manifest,
@@ -36,37 +46,39 @@ def find_slot(
     blocks: PagedFile,
     *,
     strict: bool = False,
-) -> int | None:
+) -> Place:
     """The slot of `drive` in the group of `manifest`, or None when nothing tells.
 
     `strict`: the drive bears another manifest or none, so its card alone, unless it is exactly the table's,
     is not believed.
     """
-    claim = card.slot if card is not None and card.slot < manifest.n else None
+    of = card is not None and (card.shipment, card.group) == (manifest.shipment, manifest.group)
+    claim = card.slot if card is not None and of and card.slot < manifest.n else None
     exact = claim is not None and card is not None and manifest.is_card(claim, card)
     votes: Counter[int] = Counter()
+    strange = False
     try:
-        for stripe in _sample(manifest.geometry.stripes):
-            slots = _slots_of_pack(drive, manifest, packs, blocks, stripe) or set()
-            if claim in slots:
-                return claim
-            votes.update(slots)
-        # a folder to which packs were brought may have none of those
-        for stripe in _there(drive, manifest.geometry.stripes) if not (votes or exact) else ():
-            slots = _slots_of_pack(drive, manifest, packs, blocks, stripe) or set()
-            if claim in slots:
-                return claim
-            votes.update(slots)
+        stripes = _sample(manifest.geometry.stripes)
+        for again in (False, True):
+            # a folder to which packs were brought may have none of those
+            for stripe in _there(drive, manifest.geometry.stripes) if again else stripes:
+                told = _slots_of_pack(drive, manifest, packs, blocks, stripe)
+                if claim in told.slots:
+                    return Place(claim, by_packs=True)
+                votes.update(told.slots)
+                strange |= told.strange
+            if votes or (exact and not strange):
+                break
     except DriveFault:  # a host that does not answer is not asked sixteen times
         pass
     if votes:
-        return votes.most_common(1)[0][0]
-    if exact:
-        return claim
-    by_files = _slot_by_own_files(drive, manifest)
+        return Place(votes.most_common(1)[0][0], by_packs=True)
+    if exact and not strange:
+        return Place(claim)
+    by_files = None if strange and card is not None and not of else _slot_by_own_files(drive, manifest)
     if by_files is not None:
-        return by_files
-    return None if strict else claim
+        return Place(by_files, strange=strange)
+    return Place(None if strict or strange else claim, strange=strange)
 
 
 def slot_of_claimed(
@@ -83,9 +95,9 @@ def slot_of_claimed(
     there = 0
     try:
         for stripe in _sample(manifest.geometry.stripes):
-            slots = _slots_of_pack(drive, manifest, packs, blocks, stripe)
-            there += slots is not None
-            votes.update(slots or ())
+            told = _slots_of_pack(drive, manifest, packs, blocks, stripe)
+            there += told.there
+            votes.update(told.slots)
     except DriveFault:
         pass
     most = votes.most_common(1)
@@ -135,15 +147,17 @@ def _there(drive: Drive, stripes: int) -> list[int]:
     return [there[place] for place in _sample(len(there))]
 
 
-def _slots_of_pack(
-    drive: Drive, manifest: Manifest, packs: PagedFile, blocks: PagedFile, stripe: int
-) -> set[int] | None:
-    """The slots whose pack of this stripe begins as the one on the drive does; None: it has none that reads.
+class _Told(NamedTuple):
+    """What the packs of a stripe on a drive tell: the slots whose pack begins as one of them does."""
 
-    Empty: nothing to be learnt.
-    """
+    there: bool = False  # one is there that reads
+    slots: frozenset[int] = frozenset()
+    strange: bool = False  # one is not the group's: it begins as none does, and what all begin with is known
+
+
+def _slots_of_pack(drive: Drive, manifest: Manifest, packs: PagedFile, blocks: PagedFile, stripe: int) -> _Told:
     n, data = manifest.n, manifest.geometry.data
-    found: set[int] | None = None
+    there, found, strange = False, set[int](), False
     digests: dict[tuple[int, int], bytes] = {}  # packs of a stripe are mostly as long as each other
     for role in (0, data):  # a data pack and a parity pack of one stripe differ in name; only one can be here
         if role >= n:
@@ -151,7 +165,7 @@ def _slots_of_pack(
         start = _first_block(drive, mf.pack_name(stripe, role, data))
         if not start:
             continue
-        found = set() if found is None else found
+        there, known, before = True, True, len(found)
         roles = range(data) if role < data else range(data, n)
         for other in roles:
             try:
@@ -160,13 +174,15 @@ def _slots_of_pack(
                     continue
                 digest = blocks.get(record.first_block, record.first_block + 1)
             except FormatError:
+                known = False
                 continue
             length = min(record.length, mf.BLOCK)
             if (role, length) not in digests:
                 digests[role, length] = blake3(start[:length]).digest()
             if digests[role, length] == digest:
                 found.add(mf.slot_of(stripe, other, n))
-    return found
+        strange |= known and len(found) == before
+    return _Told(there, frozenset(found), strange)
 
 
 def _first_block(drive: Drive, name: str) -> bytes:

@@ -50,6 +50,13 @@ ProblemKind = Literal[
     "unexpected",
 ]
 NOBODYS_PACKS = "packs are there, and nothing here says whose: all drives of their group have lost it, or are not here"
+NO_MANIFEST = "no drive here has the manifest of that group as it was signed"
+BY_CARD = "by drive.json it is "
+HOW_MANIFEST = (
+    "nothing here says what they should hold: mount another drive of their group; or put manifest.json, "
+    "manifest.json.sig, packs.bin and blocks.bin, as the origin keeps them in its state folder, {folder}, into "
+    "sealift/ on one of these drives: `sealift repair MNT...` proves them, and puts them on the others"
+)
 STRANGE_PACKS = "or another shipment's: no pack that was looked at here is one of these groups as it was signed"
 Standing = Literal["member", "foreign", "replayed", "unidentified", "empty"]
 
@@ -85,6 +92,7 @@ class DriveView:
     slot: int | None = None
     rebuilt: RebuiltNote | None = None  # it was rebuilt at the destination, by drive.json or rebuilt.json
     predecessor: str | None = None  # serial number of a drive that was replaced while packing: it is not the signed one
+    doubted: bool = False  # by its small files alone: its packs may be those of a group that is not here
     bag: bool = False  # packs of a drive, and nothing else of it: packs that were brought, say
     problems: list[Problem] = field(default_factory=list)
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from sealift.errors import BadInput
 from sealift.reading.origin_copies import OriginCopies
 from sealift.reading.survey import survey
+from sealift.stages import fetch_check
 from sealift.stages import repair_far as far_away
 from sealift.stages import repair_foretell as foretell
 from sealift.stages import repair_look as looking
@@ -148,7 +149,8 @@ def fetch(
 
     With a `report` every stripe of which it names a pack is read, and names and lengths of all packs are looked at: of
     what else they hold the list has the report's word, which is as old as it is.
-    Lost (NotAllHere where drives are missing) where no drive has packs.bin whole: then no pack can be named.
+    Lost (NotAllHere where drives are missing) where no drive has packs.bin whole: then no pack can be named; and so
+    where a group's manifest is on none of its drives.
     """
     if report is not None and looking.scope_of(report) == "health":
         raise BadInput(
@@ -157,16 +159,17 @@ def fetch(
         )
     found = survey(places, allowed=allowed, seal=seal, shipment=shipment)
     planning.check_trust(found)
+    fetch_check.check_known(found)
     events = events or Events()
     seen = looking.look(found, report, state, events.progress, whole_stripes=True)
     for group in found.groups:
         if group.trusted:
-            planning.check_listable(group, seen, origin or OriginCopies(), events)
+            fetch_check.check_listable(group, seen, origin or OriginCopies(), events)
     listed = fetch_list(found, [(each.group, each.slot, each.lacks) for each in seen])
     less = [(each.group, each.slot, {**each.lacks, **(each.unreached or {})}) for each in seen]
     far_away.check_all_given(found, seen, listed, fetch_list(found, less))
     far_away.note_rot(seen, listed, events.notice)
-    for notice in planning.not_listed(found):
+    for notice in fetch_check.not_listed(found):
         events.notice(notice)
     return listed
 

@@ -14,6 +14,7 @@ from sealift.drives.base import PART
 from sealift.drives.local import LocalDrive
 from sealift.errors import BadInput, FormatError, NotAllHere
 from sealift.formats import manifest as mf
+from sealift.reading.survey_nobodys import bereft
 from sealift.stages.repair_plan import Onto, Plan, card_of, folder_of, is_short
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | 
 
 def _not_missing(name: str | None, found: Survey) -> str:
     if name is None:
-        return "no drive is missing"
+        return "no drive is missing" + " of the groups whose manifest is here" * bool(bereft(found))
     if any(row.id == name for group in found.groups for row in group.manifest.drives):
         return f"drive {name} is not missing"
     if any(row.id == name for group in found.absent for row in group.drives):

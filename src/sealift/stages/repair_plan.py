@@ -17,16 +17,16 @@ import msgspec
 
 from sealift.drives import locations
 from sealift.drives.local import LocalDrive, nothing_mounted
-from sealift.errors import BadInput, DriveFault, FormatError, Lost, NotAllHere, SignatureInvalid
+from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
-from sealift.reading.origin_copies import PATTERNS, name_of
 from sealift.reading.survey import refuse_others
+from sealift.reading.survey_nobodys import bereft
 from sealift.reading.survey_views import NOBODYS_PACKS
 from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage
 from sealift.stages.repair_unwritable import Unreadable, Unwritable  # noqa: TC001 -- msgspec reads them when it runs
-from sealift.stages.verify_join import NO_SEAL, fault_at, has_hashes
+from sealift.stages.verify_join import NO_SEAL, fault_at
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveRow, Manifest
-    from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import DriveView, GroupView, Survey
     from sealift.stages.repair_look import Seen
     from sealift.stages.verify_verdict import Damage, GroupVerdict, LostPack
@@ -239,19 +238,11 @@ def no_seal(found: Survey) -> list[str]:
 
 def nobodys(found: Survey, answer: RepairReport) -> None:
     """Packs of which nobody here says whose they are: of the groups that have no drive here, something may be there."""
-    if any(problem.detail == NOBODYS_PACKS for view in found.views for problem in view.problems):
+    if bereft(found):
+        answer.unseen += [f"group {number}" for number in bereft(found)]
+    elif any(problem.detail == NOBODYS_PACKS for view in found.views for problem in view.problems):
         here = {group.group for group in found.groups}
         answer.unseen += [f"group {number}" for number in range(found.groups_total) if number not in here]
-
-
-def not_listed(found: Survey) -> list[str]:
-    """Lines about groups of the shipment of which a fetch list says nothing."""
-    here = {group.group for group in found.groups}
-    return not_here(set(range(min(found.groups_total, MAX_LISTED))) - here) + [
-        f"group {group.group}: its manifest is not signed by an allowed signer, and nothing of it was looked at"
-        for group in found.groups
-        if not group.trusted
-    ]
 
 
 def check_trust(found: Survey) -> None:
@@ -319,46 +310,6 @@ def card_of(drive: Drive) -> mf.DriveCard | None:
         return None if data is None else mf.decode_card(data)
     except FormatError:
         return None
-
-
-def check_listable(group: GroupView, seen: Sequence[Seen], origin: OriginCopies, events: Events) -> None:
-    """Lost or NotAllHere where the packs to be sent again cannot be named; a notice of what is lacking and no pack."""
-    packs, blocks = group.open_pages()
-    try:
-        for _ in packs.pages():
-            pass
-    except FormatError as error:
-        kind = NotAllHere if group.missing else Lost
-        raise kind(
-            f"no drive here has all of {mf.PACKS} of group {group.group}, and without it nobody can say which packs are"
-            " to be sent again",
-            hint="mount another drive of the group, or "
-            * bool(group.missing)
-            + f"put a copy as sealift/{mf.PACKS} on one of the drives: the origin keeps one in its state folder,"
-            f" groups/{group.group:04d}/closed/{mf.PACKS}",
-        ) from error
-    finally:
-        packs.close()
-        blocks.close()
-    if (any(each.lacks for each in seen if each.group is group) or group.missing) and not has_hashes(group):
-        kind = NotAllHere if group.missing else Lost
-        raise kind(
-            f"no drive here has all of {mf.BLOCKS} of group {group.group}, and without it nothing that is damaged or"
-            " gone is rebuilt: that file is wanted, and no pack can be said to be",
-            hint=f"put a copy as sealift/{mf.BLOCKS} on one of the drives: the origin keeps one in its state folder,"
-            f" groups/{group.group:04d}/closed/{mf.BLOCKS}; then `sealift repair MNT...`",
-        )
-    drives = [each for each in seen if each.group is group and not each.bag]
-    for name in PATTERNS:
-        if drives and all(any(fault.path == name for fault in each.faults) for each in drives):
-            sent = name_of(group.group, name)
-            where = (
-                "lies beside the seal" if origin.has(group.manifest, name) else "the origin sent ahead beside the seal"
-            )
-            events.notice(
-                f"no drive here has {name} of group {group.group}, which is no pack: {sent}, which {where}, is that"
-                " file; `sealift repair --seal FILE` with it beside the seal puts it on the drives"
-            )
 
 
 def is_short(group: GroupView, absent: Gaps) -> bool:
@@ -463,7 +414,13 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
             answer.notices.append(f"{each.view.mount}: {old.detail}; nothing is written there: pull it afterwards")
             continue
         room = MAX_LISTED - len(answer.left)
-        if any(fault.kind in OTHERS for fault in each.faults):
+        if each.view.doubted:
+            answer.notices.append(
+                f"{each.view.mount} bears the small files of {each.view.name}, and no pack of it that was looked at "
+                "begins as one of that group: they may be of a group of which no drive is here, so that nothing is "
+                "written there; mount one of each group with it, or leave it away"
+            )
+        if each.view.doubted or any(fault.kind in OTHERS for fault in each.faults):
             answer.left += each.faults[:room]
             continue
         mended: list[Fault] = []

@@ -1,0 +1,140 @@
+"""A drive that bears another group's manifest, or another shipment's drive that bears ours: its packs are its own."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import fleet as fleets
+
+from sealift.errors import NotAllHere
+from sealift.formats import manifest as mf
+from sealift.stages import repair as stage
+from sealift.stages.verify import verify
+from sealift.stages.verify_report import exit_code
+
+MANIFEST = (mf.MANIFEST, mf.SIGNATURE)
+SMALL = (*MANIFEST, mf.CARD, *mf.OWN_FILES, *mf.GROUP_FILES)
+GEOMETRY = ((2, 1), (2, 1))
+FLEET = fleets.make(Path("/nowhere"), seed=11, geometry=GEOMETRY, on_disk=False)
+OTHER = fleets.make(Path("/elsewhere"), seed=12, geometry=GEOMETRY, on_disk=False)
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+def give(drive, group, slot, names, fleet=FLEET):
+    for name in names:
+        drive.put(name, fleet.groups[group].files[slot][name])
+
+
+def take(drive, names):
+    drive.lock()
+    for name in names:
+        drive.remove(name)
+    drive.unlock()
+
+
+def everything(drive):
+    return {
+        entry.name: drive.read_small(entry.name.decode(), 1 << 30)
+        for entry in drive.walk(10_000)
+        if entry.kind == "file"
+    }
+
+
+def packs(drive):
+    return {name: data for name, data in everything(drive).items() if mf.PACK_ENTRY.fullmatch(name)}
+
+
+def mend(drives, **more):
+    return stage.repair(drives, allowed=FLEET.allowed, seal=FLEET.seal_files, **more)
+
+
+def look(drives, **more):
+    return verify(drives, allowed=FLEET.allowed, seal=FLEET.seal_files, final=True, **more)
+
+
+@pytest.mark.parametrize("names", [MANIFEST, (*MANIFEST, mf.CARD), SMALL], ids=["manifest", "card", "all"])
+@pytest.mark.parametrize("away", [(), (5,), (0, 5), (2, 3), (2, 5)], ids=str)
+def test_small_files_of_another_group_do_not_make_a_drive_one_of_it(names, away):
+    drives = FLEET.memory()
+    give(drives[4], 0, 0, names)
+    before = packs(drives[4])
+    here = [drive for slot, drive in enumerate(drives) if slot not in away]
+    assert exit_code(look(here)) == 3
+    report = mend(here)
+    assert packs(drives[4]) == before
+    assert report.missing == [f"g{slot // 3}s{slot % 3}" for slot in away]
+    assert not report.left
+    assert {each.mount for each in report.repaired} == {drives[4].mount}
+    for name in SMALL:
+        assert drives[4].read_small(name, 1 << 30) == FLEET.groups[1].files[1][name]
+    assert exit_code(look(here)) == (3 if away else 0)
+
+
+@pytest.mark.parametrize("names", [MANIFEST, (*MANIFEST, *mf.OWN_FILES[:1])], ids=len)
+@pytest.mark.parametrize("absent", [0, 1])
+def test_another_shipments_drive_with_our_manifest_is_not_written(names, absent):
+    drives, strange = FLEET.memory(), OTHER.memory()[0]
+    give(strange, 0, 0, names)
+    before = everything(strange)
+    here = [*drives[:absent], *drives[absent + 1 :], strange]
+    report = mend(here)
+    assert before == everything(strange)
+    assert report.missing == [f"g0s{absent}"]
+    assert [(each.mount, each.kind) for each in report.left] == [(strange.mount, "foreign")]
+    assert report.repaired_files == 0
+
+
+@pytest.mark.parametrize("how", ["gone", "altered", "another's"])
+def test_a_group_whose_manifest_no_drive_has_is_not_said_to_be_elsewhere(how):
+    drives = FLEET.memory()
+    before = [packs(drive) for drive in drives]
+    for drive in drives[3:]:
+        if how == "another's":
+            give(drive, 0, 0, MANIFEST)
+            continue
+        data = drive.read_small(mf.MANIFEST, 1 << 20)
+        take(drive, MANIFEST)
+        if how == "altered":
+            drive.put(mf.MANIFEST, data.replace(b'"stripes"', b'"stripez"'))
+    for mounted in (drives, drives[3:] + drives[:1]):
+        report = mend(mounted)
+        assert [packs(drive) for drive in drives] == before
+        assert stage.exit_code(report) == 6
+        assert report.unseen == ["group 1"]
+        assert {each.mount for each in report.left} == {drive.mount for drive in drives[3:]}
+        assert exit_code(verify(mounted, allowed=FLEET.allowed, seal=FLEET.seal_files)) == 6
+        with pytest.raises(NotAllHere, match="no drive here has the manifest of group 1") as told:
+            stage.fetch(mounted, allowed=FLEET.allowed, seal=FLEET.seal_files)
+        assert "groups/0001/closed/" in told.value.hint
+    for name in MANIFEST:
+        drives[4].put(name, FLEET.groups[1].files[1][name])
+    assert stage.exit_code(mend(drives)) == 0
+    assert exit_code(look(drives)) == 0
+
+
+def test_what_may_be_packs_of_a_group_that_is_not_here_is_not_written():
+    drives = FLEET.memory()
+    give(drives[4], 0, 0, SMALL)
+    before = everything(drives[4])
+    report = mend([drives[1], drives[2], drives[4]])
+    assert everything(drives[4]) == before
+    assert "nothing is written there" in " ".join(report.notices)
+    assert stage.exit_code(report) == 3
+
+
+def test_a_drive_all_of_whose_packs_rotted_is_still_its_own():
+    for names in itertools.chain.from_iterable(itertools.combinations(mf.OWN_FILES, count) for count in (0, 1)):
+        drives = FLEET.memory()
+        for path, data in packs(drives[4]).items():
+            drives[4].put(path.decode(), bytes(each ^ 1 for each in data))
+        take(drives[4], names)
+        assert stage.exit_code(mend(drives)) == 0
+        assert exit_code(look(drives)) == 0

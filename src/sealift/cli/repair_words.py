@@ -87,7 +87,12 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
         echo(f"missing: {', '.join(result.missing[:20])}")
     if result.unseen:
         named = ", and the report names them" if result.scope in {"report", "health"} else ""
-        echo(f"not here, nor any drive of their groups{named}: {', '.join(result.unseen[:20])}")
+        what = (
+            "not here, nor any drive of their groups"
+            if not any(map(is_nobodys, result.left))
+            else "nothing is known of"
+        )
+        echo(f"{what}{named}: {', '.join(result.unseen[:20])}")
     common.show_hosts(result.hosts, "looked at")
     for line in _amounts(result):
         echo(line)

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
 
-from sealift.errors import NotAllHere
+from sealift.errors import NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.stages import repair as stage
 from sealift.stages.verify import verify
@@ -104,6 +104,9 @@ def test_a_group_whose_manifest_no_drive_has_is_not_said_to_be_elsewhere(how):
         take(drive, MANIFEST)
         if how == "altered":
             drive.put(mf.MANIFEST, data.replace(b'"stripes"', b'"stripez"'))
+    with pytest.raises((NotAllHere, SignatureInvalid)) as told:
+        mend(drives[3:])
+    assert "groups/0001/closed/" in told.value.hint
     for mounted in (drives, drives[3:] + drives[:1]):
         report = mend(mounted)
         assert [packs(drive) for drive in drives] == before

@@ -392,13 +392,16 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
                 view.drive, view.card, group.manifest, group.packs, group.blocks
             )
             view.slot = place.slot
-            if place.strange:  # with the group's manifest, and packs that are not the group's
+            of_another = place.slot is None and view.card is not None and view.card.group != group.group
+            if place.strange or of_another:  # with the group's manifest, and nothing else that is the group's
                 open_cases.append(view)
     for view in open_cases:
         group, slot = _group_of(found, view)
         _put(found, view, group, slot)
         if group is None and not view.small and all(each.kind == "missing" for each in view.problems):
             survey_nobodys.note_packs(found, view)
+    chosen = {group.manifest_bytes: group.group for group in found.groups}
+    found.groups = [group for group in found.groups if group.views]
     for view in found.views:
         if view.standing == "foreign":
             _take_back(found, view)
@@ -411,7 +414,7 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
         group.signature = _signature(group, checker)
     for view in found.views:
         if view.standing not in {"empty", "foreign"}:
-            _note_small_files(found, view, checker, sealed=sealed)
+            _note_small_files(found, view, checker, chosen, sealed=sealed)
             _note_rebuilt(view)
             _note_predecessor(found, view)
     survey_nobodys.note_drives(found)
@@ -468,13 +471,18 @@ def _signature(group: GroupView, checker: Checker) -> bytes | None:
     return next((each for each in signatures if checker(group.manifest_bytes, each)[0]), None)
 
 
-def _note_small_files(found: Survey, view: DriveView, checker: Checker, *, sealed: bool) -> None:
-    """What is wrong with manifest.json, its signature and drive.json, now that group and slot are known."""
+def _note_small_files(
+    found: Survey, view: DriveView, checker: Checker, chosen: dict[bytes, int], *, sealed: bool
+) -> None:
+    """What is wrong with manifest.json, its signature and drive.json, now that group and slot are known.
+
+    `chosen`: the manifests of the groups, and which groups these are.
+    """
     group = next((each for each in found.groups if view in each.views), None)
     data, signature = view.small.get(mf.MANIFEST), view.small.get(mf.SIGNATURE)
     own = checker.own(view)
     stands = group is not None and data == group.manifest_bytes
-    others = next((each.group for each in found.groups if data == each.manifest_bytes), None) if not stands else None
+    others = None if stands or data is None else chosen.get(data)
     replaced = view.manifest is not None and view.manifest.shipment != found.shipment and checker.whole(view)
     if data is not None and not stands:
         if view.manifest is None:

@@ -1,5 +1,6 @@
 """A drive that bears another group's manifest, or another shipment's drive that bears ours: its packs are its own."""
 
+import errno
 import itertools
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
 
-from sealift.errors import NotAllHere, SignatureInvalid
+from sealift.drives.memory import MemoryDrive
+from sealift.errors import DriveFault, NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.stages import repair as stage
 from sealift.stages.verify import verify
@@ -141,3 +143,46 @@ def test_a_drive_all_of_whose_packs_rotted_is_still_its_own():
         take(drives[4], names)
         assert stage.exit_code(mend(drives)) == 0
         assert exit_code(look(drives)) == 0
+
+
+class Failing(MemoryDrive):
+    """Some of its files do not read."""
+
+    failing = ()
+
+    def open_read(self, name, *, direct=False):
+        if name.startswith(self.failing):
+            raise DriveFault(f"{self.mount}: reading {name}: EIO", drive=self.mount) from OSError(errno.EIO, "EIO")
+        return super().open_read(name, direct=direct)
+
+    def read_small(self, name, limit):
+        if name.startswith(self.failing):
+            raise DriveFault(f"{self.mount}: reading {name}: EIO", drive=self.mount) from OSError(errno.EIO, "EIO")
+        return super().read_small(name, limit)
+
+
+@pytest.mark.parametrize("failing", [("packs/",), ("packs/", *mf.OWN_FILES)], ids=len)
+@pytest.mark.parametrize("claim", [0, 1])
+def test_a_drive_that_does_not_read_and_bears_anothers_card_is_not_written_as_that_one(failing, claim):
+    drives = FLEET.memory()
+    drives[1] = Failing(drives[1].mount, drives[1].medium)
+    drives[1].failing = failing
+    give(drives[1], 0, claim, [mf.CARD])
+    before = dict(drives[1].medium.files)
+    here = drives if claim == 1 else drives[1:]
+    mend(here)
+    changed = {name for name, data in drives[1].medium.files.items() if data != before.get(name)}
+    if len(failing) > 1:
+        assert not changed
+    assert all(
+        drives[1].medium.files[name] == FLEET.groups[0].files[1][name] for name in changed - {mf.CARD, mf.REBUILT}
+    )
+
+
+def test_where_packs_are_gone_the_drives_own_files_are_believed_before_its_card():
+    drives = FLEET.memory()
+    take(drives[1], [name.decode() for name in packs(drives[1])])
+    give(drives[1], 0, 0, [mf.CARD])
+    assert stage.exit_code(mend(drives)) == 0
+    assert exit_code(look(drives)) == 0
+    assert mf.decode_card(drives[1].read_small(mf.CARD, 1 << 20)).slot == 1

@@ -393,7 +393,7 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
             )
             view.slot = place.slot
             of_another = place.slot is None and view.card is not None and view.card.group != group.group
-            if place.strange or of_another:  # with the group's manifest, and nothing else that is the group's
+            if place.strange or place.blind or of_another:  # with the group's manifest, and not known by more of it
                 open_cases.append(view)
     for view in open_cases:
         group, slot = _group_of(found, view)
@@ -428,7 +428,8 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
 def _group_of(found: Survey, view: DriveView) -> tuple[GroupView | None, int | None]:
     """Group and slot of a drive with another manifest or none, or with packs of another group: its packs decide.
 
-    Where they are of none that is here, its other files do, in doubt while there are groups whose packs they may be.
+    Where they are of none that is here, its other files do, in doubt while there are groups whose packs they may be;
+    and where they do not read.
     """
     other: tuple[GroupView | None, int | None] = None, None
     for group in sorted(found.groups, key=lambda each: view.card is None or each.group != view.card.group):
@@ -439,7 +440,7 @@ def _group_of(found: Survey, view: DriveView) -> tuple[GroupView | None, int | N
             return group, place.slot
         if place.slot is not None and other[0] is None:
             other = group, place.slot
-            view.doubted = place.strange and len(found.groups) < found.groups_total
+            view.doubted = place.blind or (place.strange and len(found.groups) < found.groups_total)
     return other
 
 

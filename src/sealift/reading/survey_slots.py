@@ -3,9 +3,9 @@
 The first block of a pack has one place in the group, and its BLAKE3 stands in blocks.bin under the signed
 manifest; so one block tells the slot. A claim that one block confirms stands. Where there are packs and none that is
 looked at is one of the group's, they may be another's, whatever the small files say: then OPEN-ME.txt or B3SUMS, whose
-digests are in their row of the table, have to be the slot's own. Where there are none, these tell, then the claim.
-Reads a few blocks, SAMPLES, and where these tell nothing as many of the packs that are listed; trusts no name, length
-or claim.
+digests are in their row of the table, have to be the slot's own. Where there are none, these tell, then the claim;
+where they do not read, the claim alone leaves a doubt. Reads a few blocks, SAMPLES, and where these tell nothing as
+many of the packs that are listed; trusts no name, length or claim.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Place(NamedTuple):
     slot: int | None
     by_packs: bool = False
     strange: bool = False  # none of the packs that are looked at is the group's, though there are some
+    blind: bool = False  # packs are there that do not read, and drive.json alone says which drive it is
 
 
 def find(
@@ -56,7 +57,7 @@ def find(
     claim = card.slot if card is not None and of and card.slot < manifest.n else None
     exact = claim is not None and card is not None and manifest.is_card(claim, card)
     votes: Counter[int] = Counter()
-    strange = False
+    strange = unread = False
     try:
         stripes = _sample(manifest.geometry.stripes)
         for again in (False, True):
@@ -66,19 +67,19 @@ def find(
                 if claim in told.slots:
                     return Place(claim, by_packs=True)
                 votes.update(told.slots)
-                strange |= told.strange
+                strange, unread = strange or told.strange, unread or told.unread
             if votes or (exact and not strange):
                 break
     except DriveFault:  # a host that does not answer is not asked sixteen times
         pass
     if votes:
         return Place(votes.most_common(1)[0][0], by_packs=True)
-    if exact and not strange:
-        return Place(claim)
     by_files = None if strange and card is not None and not of else _slot_by_own_files(drive, manifest)
     if by_files is not None:
         return Place(by_files, strange=strange)
-    return Place(None if strict or strange else claim, strange=strange)
+    if strange or (strict and not exact):
+        return Place(None, strange=strange)
+    return Place(claim, blind=unread)
 
 
 def slot_of_claimed(
@@ -153,16 +154,18 @@ class _Told(NamedTuple):
     there: bool = False  # one is there that reads
     slots: frozenset[int] = frozenset()
     strange: bool = False  # one is not the group's: it begins as none does, and what all begin with is known
+    unread: bool = False  # one is there that does not read
 
 
 def _slots_of_pack(drive: Drive, manifest: Manifest, packs: PagedFile, blocks: PagedFile, stripe: int) -> _Told:
     n, data = manifest.n, manifest.geometry.data
-    there, found, strange = False, set[int](), False
+    there, found, strange, unread = False, set[int](), False, False
     digests: dict[tuple[int, int], bytes] = {}  # packs of a stripe are mostly as long as each other
     for role in (0, data):  # a data pack and a parity pack of one stripe differ in name; only one can be here
         if role >= n:
             continue
         start = _first_block(drive, mf.pack_name(stripe, role, data))
+        unread |= start is None
         if not start:
             continue
         there, known, before = True, True, len(found)
@@ -182,11 +185,14 @@ def _slots_of_pack(drive: Drive, manifest: Manifest, packs: PagedFile, blocks: P
             if digests[role, length] == digest:
                 found.add(mf.slot_of(stripe, other, n))
         strange |= known and len(found) == before
-    return _Told(there, frozenset(found), strange)
+    return _Told(there, frozenset(found), strange, unread)
 
 
-def _first_block(drive: Drive, name: str) -> bytes:
-    """What a pack begins with, b"" where there is none or it does not read; DriveFault: a host does not answer soon."""
+def _first_block(drive: Drive, name: str) -> bytes | None:
+    """What a pack begins with, b"" where there is none, None where it does not read.
+
+    DriveFault: a host does not answer soon.
+    """
     if isinstance(drive, RemoteDrive):
         data = _of_host(drive, name)
         if data is None:
@@ -195,8 +201,10 @@ def _first_block(drive: Drive, name: str) -> bytes:
     try:
         with drive.open_read(name) as file:
             return file.read_at(0, mf.BLOCK)
-    except (FormatError, DriveFault):
+    except FormatError:
         return b""
+    except DriveFault as error:
+        return b"" if is_missing(error) else None
 
 
 def _of_host(drive: RemoteDrive, name: str) -> bytes | None:

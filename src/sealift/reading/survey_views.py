@@ -92,7 +92,7 @@ class DriveView:
     slot: int | None = None
     rebuilt: RebuiltNote | None = None  # it was rebuilt at the destination, by drive.json or rebuilt.json
     predecessor: str | None = None  # serial number of a drive that was replaced while packing: it is not the signed one
-    doubted: bool = False  # by its small files alone: its packs may be those of a group that is not here
+    doubted: bool = False  # known by small files alone, and its packs do not read, or may be another group's
     bag: bool = False  # packs of a drive, and nothing else of it: packs that were brought, say
     problems: list[Problem] = field(default_factory=list)
 

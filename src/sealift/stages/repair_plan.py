@@ -416,9 +416,9 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         room = MAX_LISTED - len(answer.left)
         if each.view.doubted:
             answer.notices.append(
-                f"{each.view.mount} bears the small files of {each.view.name}, and no pack of it that was looked at "
-                "begins as one of that group: they may be of a group of which no drive is here, so that nothing is "
-                "written there; mount one of each group with it, or leave it away"
+                f"{each.view.mount} says that it is {each.view.name}, and no pack of it that was looked at begins as "
+                "one of that drive, or none reads: it may be another one, of a group of which no drive is here, say, "
+                "so that nothing is written there; mount one of each group with it, or leave it away"
             )
         if each.view.doubted or any(fault.kind in OTHERS for fault in each.faults):
             answer.left += each.faults[:room]

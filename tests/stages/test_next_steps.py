@@ -15,6 +15,7 @@ from sealift.cli.main import run as sealift
 from sealift.drives.memory import Medium, MemoryDrive
 from sealift.formats import manifest as mf
 from sealift.stages import repair as repairing
+from sealift.stages import verify_names
 from sealift.stages.inspect import inspect
 from sealift.stages.verify import verify
 from sealift.stages.verify_report import exit_code, to_json
@@ -358,3 +359,27 @@ def test_a_drive_that_lost_its_small_files_but_one_is_still_a_drive(fleet):
     report = repairing.repair(fleet.mounts, allowed=fleet.allowed)
     assert report.state == "repaired"
     assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
+
+
+def test_what_nobody_signed_is_named_by_its_uppermost_folder_and_never_as_all_of_sealift(fleet, ask, monkeypatch):
+    fleet.path(0, 1, "packs/a" + "/a" * 30).mkdir(parents=True)
+    monkeypatch.setattr(verify_names, "MAX_UNEXPECTED", 5)
+    monkeypatch.setattr(verify_names, "MAX_STRANGE", 40)
+    for number in range(50):
+        fleet.path(0, 0, f"packs/0000/junk{number}").touch()
+    for number in range(9):
+        fleet.path(0, 2, f"junk{number}").touch()
+    told = [line for line in steps(ask("repair", code=3)) if "nobody signed" in line]
+    assert told[0].startswith(
+        f"nobody signed over 5 files on {fleet.mount(0, 0)}, most of them in sealift/packs/0000, "
+    )
+    assert told[1] == (
+        f"nobody signed sealift/packs/a on {fleet.mount(0, 1)}, and repair removes nothing: move it away yourself"
+    )
+    assert told[2].startswith(f"nobody signed over 5 files on {fleet.mount(0, 2)}, most of them in sealift/ itself")
+    for command in ("inspect", "verify"):
+        words = ask(command, code=3)
+        assert "`sealift repair` makes the drives whole" not in words
+        assert "nobody signed what is unexpected: move it away" in words
+    shutil.move(fleet.path(0, 1, "packs/a"), fleet.root / "aside")
+    assert not any(str(fleet.mount(0, 1)) in line for line in steps(ask("repair", code=3)))

@@ -360,8 +360,8 @@ def _far(report: InspectReport | VerifyReport) -> set[str]:
 
 
 def _is_unnamed(fault: Fault) -> bool:
-    """Something beside what was signed, and not in its place."""
-    return fault.kind == "unexpected" and fault.detail.endswith("that the manifest does not name")
+    """Something beside what was signed, and not in its place; or a listing that came to no end."""
+    return fault.kind == "unexpected" and (fault.path == "" or fault.detail.endswith("that the manifest does not name"))
 
 
 _NOT_MENDED = {"unexpected", "conflict", *_ALL_SAID, "undeclared", "two-manifests", *_STRANGE}

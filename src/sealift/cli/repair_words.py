@@ -29,6 +29,7 @@ from sealift.formats.sizes import counted
 from sealift.reading.survey_views import STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
+from sealift.stages.verify_names import MORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -382,14 +383,22 @@ def _is_of_lost(fault: Fault, result: RepairReport) -> bool:
 
 
 def _nobody_signed(where: str, faults: list[Fault]) -> str:
-    """Of all such files on a drive: one line."""
-    first = min(f"sealift/{_place(each)}" if each.path or each.path_b64 else "sealift" for each in faults)
-    if len(faults) == 1:
-        return f"nobody signed {first} on {where}, and repair removes nothing: move it away yourself"
-    return (
-        f"nobody signed {len(faults):,} files on {where} ({first} and {len(faults) - 1:,} more, which --json names), "
-        "and repair removes nothing: move them away yourself"
-    )
+    """Of all such files on a drive: one line, which never says that sealift/ itself is to be moved."""
+    places = sorted(f"sealift/{_place(each)}" for each in faults if each.path or each.path_b64)
+    more = next((each for each in faults if each.detail.startswith(MORE)), None)
+    if more is not None:
+        folder = f"sealift/{_place(more)}" if more.path or more.path_b64 else "sealift/ itself"
+        return (
+            f"nobody signed over {len(faults) - 1:,} files on {where}, most of them in {folder}, and repair removes "
+            "nothing: move them away yourself, and leave the packs that sealift/B3SUMS names, and what sealift wrote"
+        )
+    if not places:
+        return f"not all in sealift/ on {where} could be listed ({faults[0].detail}): move away what nobody knows there"
+    if len(places) == 1:
+        return f"nobody signed {places[0]} on {where}, and repair removes nothing: move it away yourself"
+    which = f"{places[0]} and {len(places) - 1:,} more, which --json names"
+    first = f"nobody signed {len(places):,} files on {where} ({which})"
+    return f"{first}, and repair removes nothing: move them away yourself"
 
 
 def _advice(fault: Fault, result: RepairReport) -> str:

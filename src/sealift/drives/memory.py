@@ -223,9 +223,9 @@ class MemoryDrive:
                 seen.add(place)
                 if len(seen) > limit:
                     raise FormatError(f"{self.mount}: more than {limit:,} files and folders in sealift/")
+                yield _entry(place, "folder" if kind else data)
                 if kind and place.count("/") + 1 >= MAX_DEPTH:
                     raise FormatError(f"{self.mount}: folders in sealift/ are over {MAX_DEPTH} deep")
-                yield _entry(place, "folder" if kind else data)
 
     # Identity
 

@@ -383,3 +383,28 @@ def test_what_nobody_signed_is_named_by_its_uppermost_folder_and_never_as_all_of
         assert "nobody signed what is unexpected: move it away" in words
     shutil.move(fleet.path(0, 1, "packs/a"), fleet.root / "aside")
     assert not any(str(fleet.mount(0, 1)) in line for line in steps(ask("repair", code=3)))
+
+
+@pytest.mark.parametrize("how", ["all zero", "a bit in each"])
+def test_a_drive_that_nothing_tells_which_it_is_is_left_away_and_made_anew(fleet, ask, tmp_path, how):
+    for path in fleet.path(0, 1, "").rglob("*"):
+        if path.is_file() and how == "all zero":
+            path.write_bytes(bytes(path.stat().st_size))
+        elif path.is_file():
+            fleets.flip(path, 8 * (path.stat().st_size // 2))
+    where = f"nothing on {fleet.mount(0, 1)} tells which drive it is"
+    for command in ("inspect", "verify", "repair"):
+        told = steps(ask(command, code=3, more=["--final"] * (command != "repair")))
+        assert [line for line in told if where in line and "--onto MNT` makes that anew" in line], told
+        false = ("ask the origin", "whole seal", "drives whole")
+        assert not any(words in line for line in told for words in false), told
+    (tmp_path / "new").mkdir()
+    new = str(tmp_path / "new")
+    told = steps(ask("repair", code=3, more=["--onto", new, "--allow-same-filesystem"]))
+    assert not any("without --onto" in line for line in told), told
+    words = ask("verify", *fleet.mounts, new, code=3)
+    assert words.startswith("recoverable: every byte is as it was signed, and something else stands or lies among it")
+    words = ask("repair", *fleet.mounts, new, code=3)
+    assert words.startswith("what was signed is whole, of everything on the drives here that can be told")
+    assert steps(words) == [f"{where}, so much of it is damaged. leave it away: no drive is missing without it"]
+    ask("repair", fleet.mount(0, 0), fleet.mount(0, 2), new, code=0)

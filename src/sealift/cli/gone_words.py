@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sealift.drives.base import reason
-from sealift.reading.survey_views import BY_CARD, HOW_MANIFEST, NO_MANIFEST, NOBODYS_PACKS
+from sealift.reading.survey_views import BY_CARD, HOW_MANIFEST, NO_MANIFEST, NOBODYS_PACKS, NOT_ITS_PACKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sealift.stages.verify_report import Fault
 
+_DAMAGED = {"missing", "truncated", "extended", "rotten", "unsigned", "non-canonical", "unexpected"}
 OF_SEAL = "no drive here has the whole seal: give the file that was sent ahead (--seal FILE)"
 
 
@@ -74,6 +75,31 @@ def of_silent(faults: Iterable[Fault]) -> Iterator[str]:
             f"{where} cannot be read: {reason(fault.detail, where)}. see `dmesg`, its cable and bay, and run the same "
             "command again; if it stays so, leave it away: what is on it is then one more drive that is missing"
         )
+
+
+def unidentified(faults: Iterable[Fault]) -> set[str]:
+    """The mounts of which nothing tells which drive is there: small files and packs are damaged, or contradict."""
+    told: dict[str, list[Fault]] = {}
+    for fault in faults:
+        told.setdefault(fault.mount or "", []).append(fault)
+    return {
+        mount
+        for mount, here in told.items()
+        if all(each.drive == mount and each.kind in _DAMAGED and each.path for each in here)
+        and any(each.path == "drive.json" or each.detail.endswith(NOT_ITS_PACKS) for each in here)
+        and not any(map(is_nobodys, here))
+        and not any(each.path == "manifest.json" and each.kind == "missing" for each in here)
+    }
+
+
+def of_unidentified(where: str, *, missing: bool, lost: bool) -> str:
+    """Such a mount; `missing`: drives are, and it may be one of them; `lost`: not enough is here to make one anew."""
+    then = ": no drive is missing without it"
+    if missing:
+        then = ": its drive is then one that is missing"
+        new = ", and `sealift repair --onto MNT` makes that anew on an empty drive, or on this one when it was emptied"
+        then += "" if lost else new
+    return f"nothing on {where} tells which drive it is, so much of it is damaged. leave it away{then}"
 
 
 def of_failing(who: str) -> str:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.gone_words import is_nobodys, is_silent, of_failing, of_no_drive, of_nobodys, of_silent, of_twins
+from sealift.cli.gone_words import (
+    is_nobodys,
+    is_silent,
+    of_failing,
+    of_no_drive,
+    of_nobodys,
+    of_silent,
+    of_twins,
+    of_unidentified,
+    unidentified,
+)
 from sealift.cli.hanging import Watch
 from sealift.drives.base import reason
 from sealift.formats.sizes import counted
@@ -173,10 +183,15 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
         come = "then mount what is still not here" if lost else "mount what is still to come"
         yield f"{seal}{come} and run this again (--final when nothing more will come)"
+    untold = unidentified(report.faults)
+    missing = any(group.missing for group in report.groups)
+    lost = any(group.recoverable_bytes < group.total_bytes for group in report.groups)
+    for mount in sorted(untold)[: common.SHOWN]:
+        yield of_unidentified(_clean(mount), missing=missing, lost=lost)
     faults = [
         fault
         for fault in report.faults
-        if fault.mount not in strange and not (_is_no_drive(fault) or is_silent(fault)) and fault.kind != _AWAY
+        if fault.mount not in strange | untold and not (_is_no_drive(fault) or is_silent(fault)) and fault.kind != _AWAY
     ]
     for fault in [fault for fault in report.faults if _is_no_drive(fault)][: common.SHOWN]:
         yield _clean(of_no_drive(fault.mount or "", fault.detail))
@@ -301,6 +316,7 @@ def without_signature(report: InspectReport | VerifyReport) -> Iterator[str]:
 def only_strange(report: InspectReport | VerifyReport) -> bool:
     """Whether nothing is wrong with what was signed: other mounts and files are among it, and that is all."""
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE or _is_no_drive(fault)}
+    strange |= unidentified(report.faults)
     whole = not any(group.missing or any(drive.damage for drive in group.present) for group in report.groups)
     return whole and all(fault.mount in strange or _is_unnamed(fault) for fault in report.faults)
 
@@ -410,6 +426,7 @@ def show_groups(report: InspectReport | VerifyReport) -> None:
         faults = [fault for fault in rest if fault.mount == mount]
         strange = any(fault.kind in {"foreign", "replayed"} for fault in faults)
         advice = ("LEAVE AWAY: " if mount in far else "PULL: ") if strange else ""
+        advice = "LEAVE AWAY: " if unidentified(faults) else advice
         click.echo(f"  {_clean(mount)}: {advice}{_what(faults)}")
     if report.faults_omitted:
         click.echo(f"and {report.faults_omitted:,} more faults than can be listed")

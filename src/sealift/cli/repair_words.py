@@ -23,6 +23,8 @@ from sealift.cli.gone_words import (
     of_signature,
     of_silent,
     of_twins,
+    of_unidentified,
+    unidentified,
 )
 from sealift.formats.manifest import PACK_FILE
 from sealift.formats.sizes import counted
@@ -147,6 +149,9 @@ def _verdict(result: RepairReport) -> str:
         return f"not whole yet: not every host came to its end; {done}"
     if not result.missing and all(fault.kind in _NOT_SIGNED for fault in result.left) and not _stopped(result):
         return f"what was signed is whole, of {_OF[result.scope]}; something lies there that nobody signed"
+    untold = unidentified(result.left)
+    if untold and not result.missing and all(fault.mount in untold for fault in result.left) and not _stopped(result):
+        return f"what was signed is whole, of {_OF[result.scope]} that can be told; something damaged is among them"
     if any(fault.detail == _NOWHERE for fault in result.left):
         return "not whole yet: no data is lost, and of a file named below no drive here has a whole copy"
     if any(map(is_nobodys, result.left)):
@@ -192,14 +197,21 @@ def _blocks(lost: LostBlocks) -> str:
 def _left(faults: Iterable[Fault]) -> Iterator[str]:
     """A line for each, and one for all blocks that a rebuild met on one drive."""
     met: dict[tuple[str, str | None, str], list[Fault]] = {}
+    faults = list(faults)
+    untold = unidentified(faults)
+    for mount in sorted(untold):
+        files = len({fault.path for fault in faults if fault.mount == mount})
+        yield f"  still wrong: {mount}: nothing tells which drive it is; {files} of its small files are damaged or gone"
     for fault in faults:
+        if fault.mount in untold:
+            continue
         if fault.detail.endswith(MET):
             met.setdefault((fault.drive, fault.mount, fault.detail), []).append(fault)
         else:
             yield f"  {_still(fault)}: {fault.drive} {_place(fault)}: {fault.kind}, {fault.detail}"
-    for (drive, mount, detail), blocks in met.items():
+    for (drive, where, detail), blocks in met.items():
         more = f" and {counted(len(blocks) - 1, 'more block')}" if len(blocks) > 1 else ""
-        yield f"  still wrong: {drive} at {mount}: {_place(blocks[0])}{more}: {blocks[0].kind}, {detail}"
+        yield f"  still wrong: {drive} at {where}: {_place(blocks[0])}{more}: {blocks[0].kind}, {detail}"
 
 
 def _place(fault: Fault) -> str:
@@ -280,7 +292,12 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     yield from of_nobodys(result.left)
     yield from of_twins(conflicts)
     twins = {(fault.drive, fault.mount) for fault in conflicts}  # what else is wrong with them is mended then
+    untold = unidentified(result.left)
+    for mount in sorted(untold):
+        yield of_unidentified(mount, missing=bool(result.missing), lost=bool(result.lost or result.short))
     for fault in result.left:
+        if fault.mount in untold:
+            continue
         if fault.mount in away or fault.detail == OF_HOSTS or is_silent(fault):
             continue  # spoken of
         if (fault.path in nowhere and fault.detail == _NOWHERE) or _is_of_lost(fault, result):

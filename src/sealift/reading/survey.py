@@ -34,6 +34,7 @@ from sealift.formats import sshsig
 from sealift.reading import survey_late, survey_nobodys, survey_slots
 from sealift.reading.survey_seal import Checker, choose_seal, compare_seals, tell_superseded
 from sealift.reading.survey_views import (
+    NOT_ITS_PACKS,
     DriveView,
     GroupView,
     Problem,
@@ -490,7 +491,7 @@ def _note_small_files(
             view.note(mf.MANIFEST, "non-canonical", "does not parse, or is not in canonical form")
         elif replaced or others is not None:
             whose = f"of shipment {view.manifest.shipment}" if others is None else f"of group {others}"
-            whose += ", and the packs are " + ("not" if group is None else f"those of {view.name}")
+            whose += NOT_ITS_PACKS if group is None else f", and the packs are those of {view.name}"
             view.note(mf.MANIFEST, "rotten", f"it is the manifest {whose}")
             view.note(mf.SIGNATURE, "rotten", f"it is over the manifest {whose}")
         elif not own[0]:

@@ -408,3 +408,19 @@ def test_a_drive_that_nothing_tells_which_it_is_is_left_away_and_made_anew(fleet
     assert words.startswith("what was signed is whole, of everything on the drives here that can be told")
     assert steps(words) == [f"{where}, so much of it is damaged. leave it away: no drive is missing without it"]
     ask("repair", fleet.mount(0, 0), fleet.mount(0, 2), new, code=0)
+
+
+def test_packs_of_two_drives_in_one_folder_are_told_as_that_and_not_as_damaged(tmp_path, capsys):
+    fleet = fleets.make(tmp_path / "mnt", seed=84, geometry=((2, 1),), lengths=[[BLOCK + 9, 50]] * 4)
+    (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
+    bag = bag_of(fleet, tmp_path / "bag", (1, 0), (1, 1))
+    bag_of(fleet, tmp_path / "bag", (0, 2))
+    for command, code in (("inspect", 3), ("verify", 3), ("repair", 0)):
+        assert sealift([command, *fleet.mounts, bag, "--allowed-signers", str(tmp_path / "signers")]) == code
+        words = capsys.readouterr().out
+        assert f"{bag}: packs of several drives are in one folder" in words
+        assert "otherwise than signed" not in words
+        assert "rotten" not in words
+        assert "drives whole" not in words
+    (fault,) = verify([*fleet.mounts, bag], allowed=fleet.allowed, remember=False).faults
+    assert (fault.kind, fault.path, fault.detail.partition(":")[0]) == ("unexpected", pack(0, 2), "a pack of g0s0")

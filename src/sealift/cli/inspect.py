@@ -183,6 +183,10 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
         come = "then mount what is still not here" if lost else "mount what is still to come"
         yield f"{seal}{come} and run this again (--final when nothing more will come)"
+    from sealift.stages.verify_bags import MIXED, ONE_FOLDER
+
+    mixed = {fault.mount for fault in report.faults if fault.detail.endswith(MIXED)}
+    yield from (f"{_clean(mount or '')}: {MIXED}: {ONE_FOLDER}" for mount in sorted(mixed)[: common.SHOWN])
     untold = unidentified(report.faults)
     missing = any(group.missing for group in report.groups)
     lost = any(group.recoverable_bytes < group.total_bytes for group in report.groups)
@@ -202,7 +206,8 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     mended = [
         fault
         for fault in faults
-        if fault.kind not in _NOT_MENDED or (fault.kind == "unexpected" and not _is_unnamed(fault))
+        if fault.kind not in _NOT_MENDED
+        or (fault.kind == "unexpected" and not _is_unnamed(fault) and fault.mount not in mixed)
     ]
     as_they_read = report.state == "recoverable" and not any(group.spare or group.gone for group in report.groups)
     drives = [fault for fault in mended if not _is_bucket(fault.mount, copies)]

@@ -162,6 +162,10 @@ def _print_list(record: Any, report: str | None) -> None:
     size = common.size_text(sum(pack.bytes for pack in record.packs))
     if record.packs:
         common.say(f"{counted(len(record.packs), 'pack')} ({size}) would make everything recoverable")
+        common.say(
+            "those that still are somewhere: each under its path into FOLDER/sealift/, one folder for each drive, given"
+            " as mounts more"
+        )
         common.say("`sealift pack --only` at the origin packs the files in them whole, which may be more than that")
     elif report is None:
         of = f"every byte of the packs of {counted(len(record.groups), 'group')}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from sealift.errors import BadInput, Refused
 from sealift.reading.survey import refuse_others, survey
 from sealift.reading.trust import check_reply
+from sealift.stages import verify_bags
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import MAX_FAULTS, Answers, Fault, InspectReport, InspectState, Report
@@ -72,6 +73,7 @@ def inspect(
     ]
     with ThreadPoolExecutor(max_workers=min(32, len(checks) or 1)) as pool:
         list(pool.map(DriveCheck.check_presence, checks))
+    verify_bags.tell_mixed(checks)
     for check in checks:
         entry = join.present_checked(check, verified=False)
         known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)

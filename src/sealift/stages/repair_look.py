@@ -32,6 +32,7 @@ from sealift.reading.health import Health, read_health
 from sealift.stages import verify_join as join
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.verify import read_drives
+from sealift.stages.verify_bags import MIXED, ONE_FOLDER
 from sealift.stages.verify_read import DriveCheck
 from sealift.stages.verify_report import MAX_PART, VerifyReport, read_part
 from sealift.stages.verify_state import State, default_path
@@ -140,6 +141,23 @@ def bag_damage(group: GroupView, view: DriveView) -> Damage:
     check = DriveCheck(view, group, view.slot)
     check.check_presence()
     return check.damage
+
+
+def bag_notices(bag: Seen) -> list[str]:
+    """What is said of a folder of packs that was read."""
+    where = bag.view.mount
+    rest = "and nothing else of a drive: they are read, and nothing is written there"
+    lines = [f"{where} holds packs of {bag.view.name} {rest}"]
+    others = {fault.path for fault in bag.faults if fault.detail.endswith(MIXED)}
+    lines += [f"{where}: {MIXED}: {ONE_FOLDER}"] if others else []
+    spoilt = sorted({fault.path for fault in bag.faults if fault.path and fault.path not in others})
+    if spoilt:
+        more = f" and {len(spoilt) - 3:,} more" if len(spoilt) > 3 else ""
+        lines.append(
+            f"{where}: {', '.join(spoilt[:3])}{more} came otherwise than signed, and is of no use: what is still wanted"
+            " of it has to be brought again"
+        )
+    return lines
 
 
 def _from_reading(found: Survey, state: str | State | None, progress: Tell, beside: Collection[int]) -> list[Seen]:

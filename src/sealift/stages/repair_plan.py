@@ -24,7 +24,7 @@ from sealift.reading.survey_nobodys import bereft
 from sealift.reading.survey_views import NOBODYS_PACKS
 from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.repair_files import SMALL
-from sealift.stages.repair_look import OTHERS, bag_damage
+from sealift.stages.repair_look import OTHERS, bag_damage, bag_notices
 from sealift.stages.repair_unwritable import Unreadable, Unwritable  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_join import NO_SEAL, fault_at
 from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
@@ -398,17 +398,7 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         if each.bag and each.view.predecessor is not None:
             continue
         if each.bag:
-            answer.notices.append(
-                f"{each.view.mount} holds packs of {each.view.name} and nothing else of a drive: they are read, and"
-                " nothing is written there"
-            )
-            spoilt = sorted({fault.path for fault in each.faults if fault.path})
-            if spoilt:
-                more = f" and {len(spoilt) - 3:,} more" if len(spoilt) > 3 else ""
-                answer.notices.append(
-                    f"{each.view.mount}: {', '.join(spoilt[:3])}{more} came otherwise than signed, and is of no use:"
-                    " what is still wanted of it has to be brought again"
-                )
+            answer.notices += bag_notices(each)
             continue
         if (old := next((fault for fault in each.faults if fault.kind == "superseded"), None)) is not None:
             answer.notices.append(f"{each.view.mount}: {old.detail}; nothing is written there: pull it afterwards")

@@ -28,6 +28,7 @@ import msgspec
 from sealift.errors import BadInput, Interrupted
 from sealift.formats import manifest as mf
 from sealift.reading.survey import refuse_others, survey
+from sealift.stages import verify_bags
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck, Stopped
 from sealift.stages.verify_report import MAX_FAULTS, Fault, Report, VerifyReport, VerifyState
@@ -179,6 +180,7 @@ def read_drives(
             check.only = only.get((check.group.group, check.slot), frozenset())
     with memory or State(state if checks else None, again=again) as remembered:
         run_checks(checks, remembered, progress)
+        verify_bags.tell_mixed(checks)
         whole = {(check.group.group, check.slot) for check in checks if check.away is None}
         if all((check.group.group, check.slot) in whole for check in checks):
             remembered.forget()  # else the pass has not ended: the same command goes on

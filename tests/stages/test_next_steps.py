@@ -12,11 +12,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import fleet as fleets
 
 from sealift.cli.main import run as sealift
+from sealift.cli.unpack import tell
 from sealift.drives.memory import Medium, MemoryDrive
 from sealift.formats import manifest as mf
 from sealift.stages import repair as repairing
 from sealift.stages import verify_names
 from sealift.stages.inspect import inspect
+from sealift.stages.unpack import Result
 from sealift.stages.verify import verify
 from sealift.stages.verify_report import exit_code, to_json
 
@@ -103,7 +105,7 @@ def test_verify_says_what_to_do_next(fleet, foreign, ask, what):
     elif what == "lost":
         fleets.flip(fleet.path(0, 1, pack(1, 0)), 3)
         fleets.flip(fleet.path(0, 0, pack(0, 0)), 3)
-        code, says = 4, "`sealift repair --fetch-list` says what must be sent again"
+        code, says = 4, "what must be sent again; unpack restores the rest and names the lost. what is packed again is"
     elif what == "unseen":
         mounts, code, says = mounts[1:], 6, "mount what is still to come"
     else:
@@ -150,7 +152,7 @@ def test_repair_says_of_what_it_does_not_mend_who_can(fleet, foreign, ask, tmp_p
         "foreign": f"pull {foreign}",
         "stray": f"nobody signed sealift/stray on {fleet.mount(0, 1)}, and repair removes nothing: move it away",
         "empty": f"leave {tmp_path / 'empty'} away",
-        "rot": "--fetch-list says what must be sent again",
+        "rot": "--fetch-list says what must be sent again. what is packed again is a shipment of its own: unpack it",
     }[what]
     assert any(says in line for line in steps(words)), words
     if what in {"foreign", "stray"}:
@@ -424,3 +426,9 @@ def test_packs_of_two_drives_in_one_folder_are_told_as_that_and_not_as_damaged(t
         assert "drives whole" not in words
     (fault,) = verify([*fleet.mounts, bag], allowed=fleet.allowed, remember=False).faults
     assert (fault.kind, fault.path, fault.detail.partition(":")[0]) == ("unexpected", pack(0, 2), "a pack of g0s0")
+
+
+@pytest.mark.parametrize("missing", [[], ["g0s2 (serial S2)"]])
+def test_unpack_names_the_fetch_list_also_where_drives_are_missing(capsys, missing):
+    tell(Result(failed=[(b"a", "lost")], missing_drives=missing), "out")
+    assert "`sealift repair MNT... --fetch-list` says what must be sent again" in capsys.readouterr().err

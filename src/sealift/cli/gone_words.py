@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from sealift.stages.verify_report import Fault
 
+SENT_AGAIN = (
+    "what is packed again is a shipment of its own: unpack it into a folder of its own, and `cp -an OTHER/. FOLDER/`"
+    " puts it beside what unpack restores of this one"
+)
 _DAMAGED = {"missing", "truncated", "extended", "rotten", "unsigned", "non-canonical", "unexpected"}
 OF_SEAL = "no drive here has the whole seal: give the file that was sent ahead (--seal FILE)"
 

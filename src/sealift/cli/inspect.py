@@ -10,6 +10,7 @@ import click
 
 from sealift.cli import common
 from sealift.cli.gone_words import (
+    SENT_AGAIN,
     is_nobodys,
     is_silent,
     of_failing,
@@ -175,7 +176,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         first = "if it stays so, " if failing else ""
         yield (
             f"{first}`sealift repair --fetch-list` says what must be sent again; unpack restores the rest and names the"
-            " lost"
+            f" lost. {SENT_AGAIN}"
         )
     elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
         yield from map(_clean, _replaced(report))

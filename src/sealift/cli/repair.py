@@ -156,6 +156,7 @@ def _refusal(mounts: tuple[str, ...], onto: tuple[str, ...]) -> BadInput | None:
 
 def _print_list(record: Any, report: str | None) -> None:
     """The list, and on what it rests: of packs that `report` does not name it has the word, and nothing was read."""
+    from sealift.cli.gone_words import SENT_AGAIN
     from sealift.formats.fetch import encode_list
 
     click.echo(encode_list(record), nl=False)
@@ -167,6 +168,7 @@ def _print_list(record: Any, report: str | None) -> None:
             " as mounts more"
         )
         common.say("`sealift pack --only` at the origin packs the files in them whole, which may be more than that")
+        common.say(SENT_AGAIN)
     elif report is None:
         of = f"every byte of the packs of {counted(len(record.groups), 'group')}"
         common.say(f"no pack need be sent again: {of} can be recovered from what is here")

@@ -14,6 +14,7 @@ import click
 from sealift.cli import common
 from sealift.cli.gone_words import (
     OF_SEAL,
+    SENT_AGAIN,
     is_nobodys,
     is_silent,
     of_failing,
@@ -342,7 +343,7 @@ def _beware(result: RepairReport) -> Iterator[str]:
 
 
 def _fetch(result: RepairReport) -> str:
-    fetch = "--fetch-list says what must be sent again"
+    fetch = f"--fetch-list says what must be sent again. {SENT_AGAIN}"
     old = (
         f"the media on which {', '.join(result.replaced[:20])} were packed before they were rebuilt"
         if len(result.replaced) > 1

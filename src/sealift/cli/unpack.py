@@ -185,13 +185,14 @@ def tell(result: Result, target: str) -> None:
         common.say(f"{counted(len(result.changed), 'file')} {what}")
         common.say_list(map(common.path_text, result.changed), len(result.changed))
     if result.failed:
+        fetch = "`sealift repair MNT... --fetch-list` says what must be sent again"
         common.say(f"{counted(len(result.failed), 'file')} could not be restored; the rest is there and checked:")
         common.say_list((f"{common.path_text(path)}: {reason}" for path, reason in result.failed), len(result.failed))
         if result.missing_drives:
             count = len(result.missing_drives)
             common.say(f"{counted(count, 'drive')} of these groups {common.are(count)} not here:")
             common.say_list(result.missing_drives, len(result.missing_drives))
-            common.say("hint: mount more of them and run the same command again; it goes on")
+            common.say(f"hint: mount more of them and run the same command again; it goes on. For lost ones {fetch}")
         elif gone := {name for name in ("packs.bin", "blocks.bin") if _is_gone(name, result)}:
             for name in sorted(gone):
                 common.say(
@@ -202,7 +203,7 @@ def tell(result: Result, target: str) -> None:
         else:
             common.say(
                 "hint: where a drive or a host did not answer, see to it and run the same command again; it goes on. Of"
-                " what is damaged beyond parity `sealift repair MNT... --fetch-list` says what must be sent again"
+                f" what is damaged beyond parity {fetch}"
             )
     tell_missing(result.missing_groups, result.ignored)
     _tell_places(result)

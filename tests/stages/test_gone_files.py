@@ -102,11 +102,23 @@ def test_a_signature_that_no_drive_has(fleet, tmp_path, capsys, remove):
         path = fleet.path(0, slot, mf.SIGNATURE)
         path.unlink() if remove else fleets.flip(path, 800)
     where = "put manifest.json.sig as the origin keeps it (in its state folder, groups/0000/closed/)"
-    assert where in say(fleet, tmp_path, capsys, "verify", 5)
+    for command in ("inspect", "verify"):
+        said = say(fleet, tmp_path, capsys, command, 5)
+        assert said.startswith("UNSIGNED: no drive here has the signature of a manifest, which counts, since the seal")
+        assert said.count("next: ") == said.count(where) == 1, said
     assert say(fleet, tmp_path, capsys, "repair", 3).count(where) == 1
     fleet.path(0, 2, mf.SIGNATURE).write_bytes(fleet.groups[0].files[2][mf.SIGNATURE])
     say(fleet, tmp_path, capsys, "repair", 0)
     assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
+
+
+def test_without_seal_and_signatures_the_seal_is_asked_for(fleet, tmp_path, capsys):
+    for slot in range(4):
+        fleet.path(0, slot, mf.SIGNATURE).unlink()
+        for name in mf.SEAL_FILES:
+            fleet.path(0, slot, name).unlink()
+    code, said = outcome(capsys, ["verify", *fleet.mounts, "--allowed-signers", tmp_path / "signers"])
+    assert (code, "next: give the seal that was sent ahead (--seal FILE)" in said) == (5, True), said
 
 
 def test_a_seal_of_which_every_drive_lacks_a_part(fleet, tmp_path, capsys):

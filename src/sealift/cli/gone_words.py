@@ -31,12 +31,14 @@ def of_spare(group: int, path: str, sent: str) -> str:
     )
 
 
-def of_signature(group: int) -> str:
-    """No drive here has the signature of a manifest that the seal names."""
+def of_signature(group: int, *, missing: bool) -> str:
+    """No drive here has the signature of a manifest that the seal names; `missing`: drives of the group are."""
+    first = "mount another drive of the group; or " if missing else ""
     return (
-        f"no drive here has the signature of group {group}, whose manifest is the one that the seal names: put"
-        f" manifest.json.sig as the origin keeps it (in its state folder, groups/{group:04d}/closed/) into sealift/ on"
-        " one of the drives; then `sealift repair MNT...` proves it and puts it on the others"
+        f"no drive here has the signature of group {group}, whose manifest is the one that the seal names, so that it"
+        f" is read and unpacked all the same: {first}put manifest.json.sig as the origin keeps it (in its state folder,"
+        f" groups/{group:04d}/closed/) into sealift/ on one of the drives; then `sealift repair MNT...` proves it and"
+        " puts it on the others"
     )
 
 

@@ -16,6 +16,7 @@ from sealift.cli.gone_words import (
     of_failing,
     of_no_drive,
     of_nobodys,
+    of_signature,
     of_silent,
     of_twins,
     of_unidentified,
@@ -143,7 +144,12 @@ _ALL_SAID = {
 _STRANGE = {"foreign", "replayed"}  # a drive that is none of this shipment's as it was sealed
 
 
+UNSIGNED = "UNSIGNED: no drive here has the signature of a manifest, which counts, since the seal that holds names it"
+
+
 def _verdict(report: InspectReport) -> str:
+    if only_unsigned(report) and report.state not in {"lost", "unseen"}:
+        return UNSIGNED
     away = any(fault.kind == _AWAY for fault in report.faults)
     if report.state == "recoverable" and not away and not any(group.missing for group in report.groups):
         return "recoverable: every drive is here, not all of it as it should be, and enough to recover every byte"
@@ -158,6 +164,8 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     """What the one who stands there is to do; nothing where there is nothing to do."""
     from sealift.stages.verify_report import VerifyReport
 
+    yield from of_signatures(report)
+    nowhere = {id(fault) for faults in _unsigned(report).values() for fault in faults}
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE}
     present = [drive for group in report.groups for drive in group.present]
     copies, far = {each.mount for each in present if each.in_bucket}, _far(report)
@@ -196,7 +204,10 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     faults = [
         fault
         for fault in report.faults
-        if fault.mount not in strange | untold and not (_is_no_drive(fault) or is_silent(fault)) and fault.kind != _AWAY
+        if id(fault) not in nowhere
+        and fault.mount not in strange | untold
+        and not (_is_no_drive(fault) or is_silent(fault))
+        and fault.kind != _AWAY
     ]
     for fault in [fault for fault in report.faults if _is_no_drive(fault)][: common.SHOWN]:
         yield _clean(of_no_drive(fault.mount or "", fault.detail))
@@ -307,16 +318,30 @@ def _why(fault: Fault) -> str:
     return reason(fault.detail, fault.mount)
 
 
-def without_signature(report: InspectReport | VerifyReport) -> Iterator[str]:
-    """Of each group whose signature none of its drives has, and of a seal that none has whole: what to do."""
-    from sealift.cli.gone_words import OF_SEAL, of_signature
+def _unsigned(report: InspectReport | VerifyReport) -> dict[int, list[Fault]]:
+    """Groups of which every drive here lacks the signature, though a seal names their manifest; and those faults."""
+    bad = [fault for fault in report.faults if fault.path == "manifest.json.sig"]
+    return {
+        group.group: [fault for fault in bad if fault.mount in {drive.mount for drive in group.present}]
+        for group in report.groups
+        if report.seal is not None and group.present and {d.mount for d in group.present} <= {f.mount for f in bad}
+    }
 
-    if report.seal is None and any((fault.path or "").startswith("seal/") for fault in report.faults):
-        yield OF_SEAL
-    for group in report.groups:
-        bad = {fault.mount for fault in report.faults if fault.path == "manifest.json.sig"}
-        if report.seal is not None and group.present and all(drive.mount in bad for drive in group.present):
-            yield of_signature(group.group)
+
+def of_signatures(report: InspectReport | VerifyReport) -> Iterator[str]:
+    """Of each such group what to do."""
+    missing = {group.group: bool(group.missing) for group in report.groups}
+    for number, faults in _unsigned(report).items():
+        yield of_signature(number, missing=missing[number])
+        why = {fault.detail for fault in faults}
+        if len(why) == 1 and "allowed signers" in (only := min(why)):
+            yield _clean(f"or see whose signatures --allowed-signers names: on each of these drives it is {only}")
+
+
+def only_unsigned(report: InspectReport | VerifyReport) -> bool:
+    """Whether signatures that no drive has are all that does not hold: a seal that does names what they were over."""
+    sealed = report.seal is not None and report.seal.trusted
+    return sealed and report.signature is not None and not report.signature.ok and bool(_unsigned(report))
 
 
 def only_strange(report: InspectReport | VerifyReport) -> bool:
@@ -415,7 +440,10 @@ def show_head(report: InspectReport | VerifyReport, verdict: str) -> None:
             click.echo(_clean(f"{what}: give that (--seal {newer.mount}); nothing is received or freed by this one"))
     else:
         click.echo(f"shipment {report.shipment or 'unknown'}: NO SEAL, so whole groups may be missing unnoticed")
-    if signature is not None and not signature.ok:
+    if only_unsigned(report):
+        if verdict != UNSIGNED:
+            click.echo(UNSIGNED)
+    elif signature is not None and not signature.ok:
         click.echo("SIGNATURE DOES NOT HOLD: do not trust these drives")
 
 

@@ -431,7 +431,7 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.path == "blocks.bin" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):
         return of_gone(int(match[1]), fault.path, "", missing=bool(result.missing))
     if fault.path == "manifest.json.sig" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):
-        return of_signature(int(match[1]))
+        return of_signature(int(match[1]), missing=bool(result.missing))
     if (fault.path or "").startswith("seal/"):
         return OF_SEAL
     if fault.kind in {"two-manifests", "undeclared", "unsigned"}:

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
+from sealift.cli.gone_words import OF_SEAL
 from sealift.cli.inspect import (
     ONLY_GONE,
+    UNSIGNED,
     final_option,
     load_parts,
     next_steps,
+    of_signatures,
     only_empty,
     only_gone,
     only_strange,
+    only_unsigned,
     part_option,
     shipment_option,
     show_groups,
     show_head,
-    without_signature,
 )
 
 if TYPE_CHECKING:
@@ -127,6 +130,8 @@ def _read_from(report: VerifyReport) -> str:
 
 
 def _verdict(report: VerifyReport) -> str:
+    if only_unsigned(report) and report.state not in {"lost", "unseen"}:
+        return UNSIGNED
     if report.state == "recoverable" and only_strange(report):
         among = "something else stands or lies among it"
         rest = "in a place that was given there is no drive" if only_empty(report) else among
@@ -136,11 +141,12 @@ def _verdict(report: VerifyReport) -> str:
     return ONLY_GONE if only_gone(report) else _VERDICTS[report.state]
 
 
+_SEAL = "the seal that was sent ahead (--seal FILE), which names the manifests: their signature is gone"
 _REFUSED = "REFUSED: a signature or the seal does not hold, by the allowed signers"
 
 
 def _show(report: VerifyReport) -> None:
-    refused = not report.signature.ok
+    refused = not report.signature.ok and not only_unsigned(report)
     show_head(report, _REFUSED if refused else _verdict(report))
     show_groups(report)
     common.show_hosts(report.hosts, "read")
@@ -151,9 +157,14 @@ def _show(report: VerifyReport) -> None:
     took = common.duration_text(report.seconds)
     click.echo(f"read {common.size_text(report.bytes_read)} {where} in {took}{resumed}")
     if refused:
-        for line in without_signature(report):
+        if report.seal is None and any((fault.path or "").startswith("seal/") for fault in report.faults):
+            click.echo(f"next: {OF_SEAL}")
+        for line in of_signatures(report):
             click.echo(f"next: {line}")
-        click.echo("next: see whose signatures --allowed-signers names; what nobody trusted signed was not read")
+        why = {fault.kind for fault in report.faults if fault.path == "manifest.json.sig"}
+        gone = report.seal is None and why == {"missing"}
+        what = f"give {_SEAL}" if gone else "see whose signatures --allowed-signers names"
+        click.echo(f"next: {what}; what nobody trusted signed was not read")
         return
     for line in next_steps(report):
         click.echo(f"next: {line}")

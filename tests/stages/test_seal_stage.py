@@ -22,7 +22,7 @@ from sealift.stages import repair
 from sealift.stages import seal as stage
 from sealift.stages.pack import run as packing
 from sealift.stages.pack.journal import Journal
-from sealift.stages.pack.journal_rows import Medium
+from sealift.stages.pack.journal_rows import Medium, Wrong
 from sealift.stages.status import look
 from sealift.trade import declaration as d
 from sealift.trade import release as releases
@@ -146,7 +146,7 @@ def snapshot(folder):
         )
         for top, _, names in os.walk(folder)
         for name in names
-        if not name.endswith(("-shm", "-wal"))
+        if not name.startswith("journal.sqlite")  # what drives were seen to lack is kept there
     }
 
 
@@ -745,6 +745,47 @@ def test_what_is_known_to_be_gone_from_the_drives_is_not_sealed(yard):
     journal.note_gone(1, "small files", "")
     journal.close()
     assert yard.seal().made
+
+
+def test_what_was_seen_to_be_gone_is_not_sealed_without_those_drives(yard):
+    """A drive that is whole by now counts as that, one that is away as it was when it was looked at last."""
+    one, two, *_ = [mount for mount in _filled(yard) if _card(mount).group == 0]
+    (three,) = [mount for mount in yard.mounts if _card(mount).group == 0 and mount not in {one, two}]
+    drive = f"drive {_card(one).id} (serial {_card(one).serial}, "
+    name = {mount: _packs(mount)[0] for mount in (one, two)}
+    kept = {mount: Path(path).read_bytes() for mount, path in name.items()}
+    os.unlink(name[one])
+    refused(yard, Refused, "1 of its 1 packs is not on it: packs/0000/0000000", one)
+    yard.seal(three)
+    (told,) = [told for told in yard.notices if "is not on it" in told]
+    assert told.startswith(drive)
+    assert "when it was looked at last" in told
+    os.unlink(name[two])
+    for mounts in ([two], [], [three]):
+        error = refused(yard, Refused, r"more drives of group 0 than parity holds \(1\) lack stripe 0: ", *mounts)
+        assert drive in str(error)
+        assert "keep the source" in error.hint
+    Path(name[two]).write_bytes(kept[two])
+    assert yard.seal(two, three).made is False
+    yard.seal()
+    Path(name[one]).write_bytes(kept[one])
+    yard.seal(one)
+    yard.seal()
+    assert not [told for told in yard.notices if "is not on it" in told]
+
+
+def test_packs_that_are_wrong_still_are_not_said_to_be_made_good(yard):
+    serial = look(yard.state).config.groups[0][1].serial
+    journal = Journal(yard.state)
+    journal.note_read_back(0, 0, 1, [(Wrong(0, 0, 1, 2, 1), Medium(serial, "/mnt/d1"))], cached=False)
+    yard.seal()
+    assert not any("made good" in told for told in yard.notices)
+    assert any(told.startswith("g0s1: 2 blocks there read back other than written") for told in yard.notices)
+    journal.repaired(0, 0, 0)
+    journal.close()
+    yard.seal()
+    assert any(told.startswith("g0s1: ") and "made good since" in told for told in yard.notices)
+    assert not any("read back other" in told for told in yard.notices)
 
 
 def test_a_drive_that_gave_other_bytes_is_named_when_it_is_sealed(yard):

@@ -138,8 +138,6 @@ def _tell_next(result: Result, options: Options, groups: Sequence[Mapping[str, A
         say("packed and signed, and read back other than written. next, with all mounts of the groups that are named:")
         say("  sealift repair MNT... --allowed-signers SIGNERS")
         say("then the same command, which reads it again")
-        if beyond := result.read_back["beyond"]:
-            say(beyond_text(beyond))
     elif found := _sealed(result, options):
         say(f"packed and signed, and sealed: {found}. Nothing more goes into this shipment; what is new in the source")
         say("  is another one, with a declaration (`sealift declare --new`) and a --state of its own")
@@ -147,13 +145,16 @@ def _tell_next(result: Result, options: Options, groups: Sequence[Mapping[str, A
         say("packed and signed. next:")
         say(f"  sealift release {options.declaration} --sign-with OFFICERS_KEY ...")
         say(f"  sealift seal --state {options.state} --declaration {options.declaration} --sign-with KEY ...")
+    if beyond := result.read_back["beyond"]:
+        say(beyond_text(beyond))
 
 
 def beyond_text(stripes: int) -> str:
     """Of so many stripes more packs read back wrong than parity holds: what that means."""
     return (
-        f"of {counted(stripes, 'stripe')} more packs are wrong than parity holds: what is still wrong then is "
-        "gone from these drives. keep the source, and pack anew, with another --state, onto drives that are empty"
+        f"of {counted(stripes, 'stripe')} more packs are wrong than parity holds. repair once: what it calls lost "
+        "(exit 4) is gone from these drives, and no other try gives it back. keep the source, and pack anew, with "
+        "another --state, onto drives that are empty"
     )
 
 

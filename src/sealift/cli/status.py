@@ -10,7 +10,7 @@ from sealift.cli import common
 from sealift.formats.sizes import counted, rate_text
 
 if TYPE_CHECKING:
-    from sealift.stages.status import Status
+    from sealift.stages.status import GroupStatus, Status
 
 HELP = """
 Show where the packing in a state folder stands: every group, and which drives come next.
@@ -46,6 +46,11 @@ def answer(found: Status) -> dict[str, Any]:
     for group in found.groups:
         record = msgspec.to_builtins(group)
         places = record.pop("places")
+        del record["wrong"]
+        record["lost"] = group.lost
+        for lacks in record["lacking"]:
+            del lacks["slot"]
+            lacks["packs"] = len(lacks.pop("stripes"))
         record["drives"] = [{"drive": drive_id(group.group, slot), **place} for slot, place in enumerate(places)]
         groups.append(record)
     return {
@@ -61,6 +66,16 @@ def answer(found: Status) -> dict[str, Any]:
         "skipped": found.skipped,
         "read_back": found.read_back,
     }
+
+
+def lost_text(group: GroupStatus) -> str:
+    """Of which stripes more is missing or wrong than parity holds."""
+    from sealift.stages.pack.presence import listed
+
+    return (
+        f"of {listed(group.lost)} more packs are missing or wrong, as far as is known, than parity holds "
+        f"({group.parity}): keep the source"
+    )
 
 
 def show(found: Status) -> None:
@@ -89,6 +104,10 @@ def show(found: Status) -> None:
             say(f"    {more}{group.standing}")
         if group.spoilt:
             say(f"    small files were not as they were signed when they were read last: {', '.join(group.spoilt)}")
+        for lacks in group.lacking:
+            say(f"    {lacks.text}")
+        if group.lost:
+            say(f"    {lost_text(group)}")
         for what in group.gone:
             say(f"    when its drives were looked at last, {what}: that cannot be had from them. keep the source")
     if found.read_back["found"]:
@@ -115,11 +134,12 @@ def show(found: Status) -> None:
             say(f"  {line}")
     if not waiting:
         step = "" if found.sealed else "sealift release and seal"
-        if any(group.gone for group in found.groups):
+        if any(group.gone or (group.lost and group.lacking) for group in found.groups):
             step = "put back what was taken away, and sealift pack once more: it says what is still gone"
-        elif found.read_back["wrong"] or any(group.spoilt for group in found.groups):
+        elif found.read_back["wrong"] or any(group.spoilt or group.lacking for group in found.groups):
+            lost = any(group.lost for group in found.groups)
             step = "sealift repair with all drives, sealift pack once more" + (
-                ", then release and seal" if step else ""
+                ", which says what is still gone" if lost else ", then release and seal" if step else ""
             )
         say("all groups are packed and signed" + (f"; next: {step}" if step else ""))
     if found.read_back["beyond"]:

@@ -1,29 +1,37 @@
 """Which packs of a drive are not there, or not as long as they were written: one walk of its folders, nothing is read.
 
 It is what pack looks at before it signs and when it goes on, and seal before a drive gets the seal. Whether the bytes
-are right is for read-back and verify.
+are right is for read-back and verify. What more drives of a group are short of than parity holds is told here, too.
 """
 
 from __future__ import annotations
 
 import os
 from array import array
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.formats import manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sealift.drives.base import Drive
 
 TOO_MANY = (  # what to do where more drives of a signed group lack a stripe than parity holds
-    "put back what was taken away (are the right filesystems mounted?), and run the same command again; if it is gone, "
-    "these drives cannot leave as they are: pack anew, with another --state, onto drives that are empty"
+    "put back what was taken away (are the right filesystems mounted?), and run the same command again, with the "
+    "mounts of all of them; if it is gone, these drives cannot leave as they are: pack anew, with another --state, "
+    "onto drives that are empty"
 )
 STILL_GONE = (  # what to do where more packs of a stripe read back wrong than parity holds
     "`sealift repair` with all mounts of the group mends what parity gives, and `sealift pack` once more reads it "
     "again; what is gone then is packed anew, with another --state, onto drives that are empty"
+)
+LOST = (  # what to do where more packs of a stripe are missing or wrong, taken together, than parity holds
+    "keep the source. put back what was taken away (are the right filesystems mounted?); `sealift repair` with all "
+    "mounts of the group mends what parity gives, and `sealift pack` once more, with all of them, looks again. what "
+    "repair has called lost is gone: these drives cannot leave as they are; pack anew, with another --state, onto "
+    "drives that are empty"
 )
 ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
 
@@ -42,6 +50,12 @@ class Lacking(NamedTuple):
         if count == 1:
             return f"1 of its {self.of} packs is not on it: {self.first}"
         return f"{count} of its {self.of} packs are not on it: {self.first}, and {count - 1} more"
+
+
+def beyond(short: Iterable[tuple[int, int]], parity: int) -> list[int]:
+    """The stripes, in order, of which more slots are `short`, as (stripe, slot), than parity holds."""
+    counts = Counter(stripe for stripe, _ in set(short))
+    return sorted(stripe for stripe, count in counts.items() if count > parity)
 
 
 def lacking(drive: Drive, slot: int, n: int, data: int, lengths: Sequence[int]) -> Lacking | None:

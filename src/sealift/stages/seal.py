@@ -36,7 +36,7 @@ from msgspec import UNSET
 from sealift.errors import BadInput, FormatError, NotAllHere, Refused, SealiftError
 from sealift.formats import age_keys
 from sealift.formats import seal as seals
-from sealift.formats.manifest import NAMESPACE, SEAL_FILES, FileRef
+from sealift.formats.manifest import NAMESPACE, SEAL_FILES, FileRef, drive_id
 from sealift.formats.seal import Seal, SealDrive, SealGroup
 from sealift.formats.sizes import counted
 from sealift.reading import origin_copies
@@ -47,6 +47,7 @@ from sealift.stages.pack.fleet import numbered_otherwise
 from sealift.stages.pack.found import is_as_signed
 from sealift.stages.seal_drives import attached, where_whole
 from sealift.stages.seal_groups import Earlier, Packed, load_group
+from sealift.stages.seal_known import Known
 from sealift.stages.seal_others import check_clock, earlier_times, not_before, not_superseded, note_of, only_shipment
 from sealift.stages.standing import check_leaving, check_standing
 from sealift.stages.status import SEALED, look, seal_path
@@ -130,13 +131,16 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     )
     _check_recipients(options.states, declaration)
     return_leg.check_sealing(options.states[0], groups[0].manifest, declaration, signer.public_key, allowed)
-    for told in (*check_declared(groups, declaration), *_read_back(options.states)):
+    for told in check_declared(groups, declaration):
         notice(told)
     record = build(groups, declaration, files)
     only_shipment(folders, record, declaration.revision, allowed)
     not_before(options.states, declaration)
     with ExitStack() as stack:
-        drives = attached(options.mounts, record, groups, notice)
+        found = Known(options.states)
+        drives = attached(options.mounts, record, groups, found, notice)
+        for told in (*_read_back(options.states), *found.notices()):
+            notice(told)
         not_superseded([drive for drive, _ in drives], declaration)
         path = seal_path(out, record.shipment)
         known = _known([path, *options.mounts], record, allowed, notice)
@@ -221,7 +225,10 @@ def gather(states: Sequence[str], allowed: AllowedSigners, earlier: Earlier = di
 
 
 def _check_not_beyond(state: str, status: Status) -> None:
-    """Refused where more is known to be wrong or gone than parity holds: what is sealed has to be on the drives."""
+    """Refused where more is wrong than parity holds, or gone from all drives: what is sealed has to be on them.
+
+    What is missing is added to that when the drives that are attached were looked at (seal_known.py).
+    """
     if beyond := status.read_back["beyond"]:
         many = counted(beyond, "stripe")
         raise Refused(
@@ -246,14 +253,15 @@ def _read_back(states: Sequence[str]) -> Iterator[str]:
         if spoilt:
             yield f"{_listed(spoilt)}: small files there were not as they were signed when they were read last. {mend}"
         lied = {each.drive for group in found.groups for each in group.misread if not each.replaced}
-        if misread := sorted(lied - set(spoilt)):
+        wrong = sorted({drive_id(group.group, slot) for group in found.groups for _, slot in group.wrong})
+        if misread := sorted(lied - {*spoilt, *wrong}):
             yield (
-                f"{_listed(misread)}: other bytes than were written were read there while it was packed, and made good "
-                "since: more may be wrong by now. `sealift verify` before it leaves reads all of it"
+                f"{_listed(misread)}: other bytes than were written were read there, and made good since: more may be "
+                "wrong by now. `sealift verify` before it leaves reads all of it"
             )
-        if wrong := found.read_back["wrong"]:
-            blocks = counted(wrong, "block")
-            yield f"{state}: {blocks} on its drives read back other than written when they were read last. {mend}"
+        if wrong:
+            blocks = counted(found.read_back["wrong"], "block")
+            yield f"{_listed(wrong)}: {blocks} there read back other than written when read last. {mend}"
         total = found.read_back["stripes_total"]
         if unread := total - found.read_back["stripes"]:
             yield (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from array import array
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.drives.base import is_missing, reason
@@ -27,9 +26,8 @@ from sealift.formats.manifest import (
     SIGNATURE,
 )
 from sealift.formats.sshsig import MAX_ARMORED
-from sealift.stages.lacking import TOO_MANY, Lacking, lacking
+from sealift.stages.lacking import Lacking, lacking
 from sealift.stages.pack.found import is_as_signed
-from sealift.stages.pack.presence import listed
 from sealift.stages.repair_files import digest_of
 
 if TYPE_CHECKING:
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from sealift.formats.manifest import DriveCard, Manifest
     from sealift.formats.seal import Seal
     from sealift.stages.seal_groups import Packed
+    from sealift.stages.seal_known import Known
 
 _REPAIR = (
     "`sealift repair` with all mounts of the group rebuilds what is missing or wrong on no more of its drives than "
@@ -74,12 +73,13 @@ class _Looked(NamedTuple):
 
 
 def attached(
-    mounts: Sequence[str], record: Seal, groups: Sequence[Packed], notice: Callable[[str], None]
+    mounts: Sequence[str], record: Seal, groups: Sequence[Packed], known: Known, notice: Callable[[str], None]
 ) -> list[tuple[Drive, str]]:
     """The drives to write to and their ids; BadInput for one that is not a finished drive of this shipment.
 
-    Refused when one of them is not whole: all that are not are named. One that was made anew (`repair --onto`) is as
-    good as the one that was packed, unless it is known to be another piece of goods than is declared.
+    Refused when one of them is not whole: all that are not are named; and where with what is `known` more is short than
+    parity holds. One that was made anew (`repair --onto`) is as good as the one that was packed, unless it is known to
+    be another piece of goods than is declared.
     """
     looked: list[_Looked] = []
     for mount in dict.fromkeys(mounts):
@@ -89,18 +89,15 @@ def attached(
         if card.rebuilt:
             notice(f"{mount}: drive {card.id} was made anew at {card.rebuilt.at}; it leaves as drive {card.serial}")
         wrong = _wrong(drive, card.slot, groups[card.group])
-        # where these are wrong nothing tells which packs there should be
-        lacks = None if {PACKS, MANIFEST} & wrong.keys() else _lacks(drive, card.slot, groups[card.group].manifest)
+        lacks = None
+        if not {PACKS, MANIFEST} & wrong.keys():  # else nothing tells which packs there should be
+            lacks = _lacks(drive, card.slot, groups[card.group].manifest)
+            if not isinstance(lacks, str):
+                known.saw(card.group, card.slot, mount, lacks)
         looked.append(_Looked(drive, card, wrong, lacks))
     short = "; ".join(f"{each.drive.mount}: drive {each.card.id}: {each.text}" for each in looked if each.text)
     for packed in groups:
-        lost = _lost([each for each in looked if each.card.group == packed.manifest.group], packed.manifest)
-        if lost:
-            raise Refused(
-                f"more drives of group {packed.manifest.group} than parity holds ({packed.manifest.geometry.parity}) "
-                f"lack {listed(lost)}: {short}; nothing was written",
-                hint=TOO_MANY,
-            )
+        known.require(packed.manifest, short)
     if short:
         raise Refused(f"{short}; nothing was written", hint=_hint(looked, groups))
     return [(each.drive, each.card.id) for each in looked]
@@ -184,12 +181,6 @@ def _wrong(drive: Drive, slot: int, packed: Packed) -> dict[str, str]:
         elif size != ref.bytes:
             wrong[name] = f"{name} is {size:,} bytes long instead of {ref.bytes:,}"
     return wrong
-
-
-def _lost(looked: Sequence[_Looked], manifest: Manifest) -> list[int]:
-    """The stripes of a group of which more of its drives here lack their pack than parity holds."""
-    counts = Counter(stripe for each in looked if isinstance(each.lacks, Lacking) for stripe in each.lacks.stripes)
-    return sorted(stripe for stripe, count in counts.items() if count > manifest.geometry.parity)
 
 
 def _hint(looked: Sequence[_Looked], groups: Sequence[Packed]) -> str:

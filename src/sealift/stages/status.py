@@ -18,6 +18,7 @@ import msgspec
 from sealift.errors import BadInput, SealiftError
 from sealift.formats import typed
 from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest, drive_id
+from sealift.stages.lacking import beyond
 from sealift.stages.pack.crew import standing
 from sealift.stages.pack.journal import GONE, HEARD
 from sealift.trade.signing import read_limited
@@ -72,6 +73,23 @@ class MisreadDrive(msgspec.Struct, frozen=True):
     replaced: bool = False  # by another drive, which is in the group now
 
 
+class LackingDrive(msgspec.Struct, frozen=True):
+    """A drive of a signed group that lacked packs when it was looked at last: of which stripes, and that in words."""
+
+    drive: str
+    slot: int
+    serial: str
+    mount: str
+    stripes: list[int]
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        where = f", {self.mount}" if self.mount else ""
+        return f"drive {self.drive} (serial {self.serial}{where}): {self.reason}, when it was looked at last"
+
+
 _Drive = TypeVar("_Drive", OwedDrive, SlowDrive, MisreadDrive)
 
 
@@ -106,7 +124,15 @@ class GroupStatus(msgspec.Struct, frozen=True):
     misread: list[MisreadDrive] = []
     spoilt: list[str] = []  # drives whose small files were not as they were signed, when they were read last
     gone: list[str] = []  # what of a signed group could not be had from its drives, when they were looked at last
+    lacking: list[LackingDrive] = []  # drives of a signed group that lacked packs, each when it was looked at last
+    wrong: list[tuple[int, int]] = []  # stripe and slot of packs that read back wrong, and are not rebuilt yet
     standing: str = ""  # what can be read, where drives are set aside
+
+    @property
+    def lost(self) -> list[int]:
+        """Stripes of a signed group of which more packs are missing or wrong than parity holds, as far as is known."""
+        missing = [(stripe, each.slot) for each in self.lacking for stripe in each.stripes]
+        return beyond([*self.wrong, *missing], self.parity) if self.state == "signed" else []
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -145,7 +171,7 @@ def look(state: str) -> Status:
             heard = _heard(db)
             spoilt = {number: _spoilt(db, number) for number in range(len(config.groups))}
             gone = {number: _gone(db, number) for number in range(len(config.groups))}
-            since, wrong = _since(db), _wrong(db)
+            since, wrong, lacks = _since(db), _wrong(db), _lacks(db)
             told = db.execute(
                 "SELECT sum(changed AND NOT why), sum(changed AND why), sum(why AND NOT changed) FROM"
                 " (SELECT max(reason IS NULL) AS changed, max(reason IS NOT NULL) AS why FROM told GROUP BY path)"
@@ -165,13 +191,13 @@ def look(state: str) -> Status:
                 ],
                 spoilt=spoilt[number],
                 gone=gone[number],
+                lacking=lacks.get(number, []),
+                wrong=wrong.get(number, []),
             )
             for number in range(len(config.groups))
         ]
         groups = [
-            msgspec.structs.replace(
-                each, standing=standing(each.stripes, each.parity, since[each.group], wrong.get(each.group, []))
-            )
+            msgspec.structs.replace(each, standing=standing(each.stripes, each.parity, since[each.group], each.wrong))
             if each.owed
             else each
             for each in groups
@@ -245,9 +271,18 @@ def _wrong(db: sqlite3.Connection) -> dict[int, list[tuple[int, int]]]:
     return out
 
 
+def _lacks(db: sqlite3.Connection) -> dict[int, list[LackingDrive]]:
+    out: dict[int, list[LackingDrive]] = {}
+    query = "SELECT number, slot, serial, mount, stripes, reason FROM lacks ORDER BY number, slot"
+    for number, slot, serial, mount, stripes, reason in db.execute(query) if _has(db, "lacks") else ():
+        lacks = LackingDrive(drive_id(number, slot), slot, serial, mount, typed.decode(stripes, list[int]), reason)
+        out.setdefault(int(number), []).append(lacks)
+    return out
+
+
 def _read_back(db: sqlite3.Connection, parity: int) -> dict[str, Any]:
     out: dict[str, Any] = dict.fromkeys(("stripes", "blocks", "again", "found", "repaired", "packed_again"), 0)
-    cached = wrong = beyond = 0
+    cached = wrong = over = 0
     if _has(db, "read_back"):
         there = {row[1] for row in db.execute("PRAGMA table_info(read_back)")}  # an earlier version's has fewer columns
         names = [name for name in out if name in there]
@@ -260,10 +295,10 @@ def _read_back(db: sqlite3.Connection, parity: int) -> dict[str, Any]:
             "SELECT count(*) FROM wrong JOIN groups USING (number) WHERE NOT repaired AND groups.state = 'signed'"
             " GROUP BY number, stripe"
         )
-        beyond = sum(count > parity for (count,) in counts)
+        over = sum(count > parity for (count,) in counts)
     out["found"] = max(out["found"], out["repaired"] + out["packed_again"] + wrong)
     read_from = None if not out["blocks"] else ("medium", "cache")[int(cached or 0)]
-    return out | {"wrong": wrong, "beyond": beyond, "read_from": read_from}
+    return out | {"wrong": wrong, "beyond": over, "read_from": read_from}
 
 
 def _config(state: str, row: tuple[Any, ...] | None) -> Config:

@@ -12,15 +12,16 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from sealift.errors import BadInput, SealiftError
 from sealift.formats import typed
+from sealift.stages.lacking import beyond
 from sealift.stages.pack.journal_rows import (
     GroupState,
+    Lacks,
     Medium,
     Misread,
     Owed,
@@ -70,6 +71,9 @@ CREATE TABLE IF NOT EXISTS wrong (
 CREATE TABLE IF NOT EXISTS misread (
     number INTEGER NOT NULL, slot INTEGER NOT NULL, serial TEXT NOT NULL, mount TEXT NOT NULL, packs INTEGER NOT NULL,
     blocks INTEGER NOT NULL, PRIMARY KEY (number, slot, serial)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lacks (
+    number INTEGER NOT NULL, slot INTEGER NOT NULL, serial TEXT NOT NULL, mount TEXT NOT NULL, stripes BLOB NOT NULL,
+    reason TEXT NOT NULL, PRIMARY KEY (number, slot)) WITHOUT ROWID;
 """
 _LATER = {  # columns of read_back that came later, and what is known of them in a journal that is older
     "whole": "0",
@@ -454,7 +458,26 @@ class Journal:
 
     def beyond(self, number: int, parity: int) -> int:
         """Of how many stripes more packs are wrong than parity holds."""
-        return sum(count > parity for count in Counter(each.stripe for each in self.wrong(number)).values())
+        return len(beyond(((each.stripe, each.slot) for each in self.wrong(number)), parity))
+
+    def lacks(self, number: int) -> list[Lacks]:
+        """The drives of a signed group that lacked packs, each when it was looked at last; by slot."""
+        query = "SELECT slot, serial, mount, stripes, reason FROM lacks WHERE number = ? ORDER BY slot"
+        return [Lacks(*row)._replace(stripes=typed.decode(row[3], list[int])) for row in self._all(query, number)]
+
+    def note_lacks(self, number: int, lacks: Lacks) -> None:
+        """What a drive of a signed group lacks now, in place of what it did; without stripes: nothing."""
+        slot, serial, mount, stripes, reason = lacks
+        with self._whole() as db:
+            db.execute("DELETE FROM lacks WHERE number = ? AND slot = ?", (number, slot))
+            if stripes:
+                row = (number, slot, serial, mount, msgspec.json.encode(stripes), reason)
+                db.execute("INSERT INTO lacks VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def short(self, number: int) -> Iterator[tuple[int, int]]:
+        """Stripe and slot of the packs of a group that are known to be missing or wrong; some twice."""
+        yield from ((stripe, each.slot) for each in self.lacks(number) for stripe in each.stripes)
+        yield from ((each.stripe, each.slot) for each in self.wrong(number))
 
     def lies(self, number: int) -> dict[int, int]:
         """How often packs of a slot read back wrong, repaired or not."""

@@ -95,6 +95,16 @@ class Wrong(NamedTuple):
     times: int
 
 
+class Lacks(NamedTuple):
+    """A drive of a signed group that lacked packs when it was looked at last: of which stripes, and that in words."""
+
+    slot: int
+    serial: str
+    mount: str
+    stripes: list[int]
+    reason: str
+
+
 class Medium(NamedTuple):
     """Which medium, and where it was."""
 

@@ -44,6 +44,7 @@ from sealift.errors import DriveFault
 from sealift.formats import manifest
 from sealift.formats.manifest import BLOCK
 from sealift.formats.sizes import counted
+from sealift.stages.lacking import beyond
 from sealift.stages.pack.crew import FAULTS, silence
 from sealift.stages.pack.hashes import StripeHashes
 from sealift.stages.pack.journal_rows import Wrong
@@ -467,13 +468,12 @@ class SignedReadBack(ReadBack):
         return self._first_unread()
 
     def _as_far(self) -> str:
-        """Of how many stripes more packs are wrong than parity holds: of these only where the same blocks are not."""
-        if not (over := self._journal.beyond(self._number, self._crew.parity)):
+        """Of how many stripes more packs are short than parity holds: of wrong ones only where the same blocks are."""
+        if not (over := beyond(self._journal.short(self._number), self._crew.parity)):
             return ""
-        many = counted(over, "stripe")
         return (
-            f" as far as parity holds: of {many} more packs are wrong than that ({self._crew.parity}), and what it "
-            "cannot give is gone from these drives. do not free the source"
+            f" as far as parity holds: of {counted(len(over), 'stripe')} more packs are missing or wrong than that "
+            f"({self._crew.parity}), and what it cannot give is gone from these drives. do not free the source"
         )
 
     def _wrong(self, stripe: int, role: int, slot: int, blocks: int, then: str) -> Wrong:

@@ -132,7 +132,7 @@ class Result:
     hosts: list[HostRow] = field(default_factory=list)  # of a cluster: those that had something to do
     placed: bool = False  # on the hosts of a cluster
     since: Since | None = None  # its listing the source has changed
-    lacking: list[str] = field(default_factory=list)  # drives of signed groups that lack packs
+    lacking: list[str] = field(default_factory=list)  # drives of signed groups that are not whole, attached or not
     repacked: bool = False  # stripes that were committed were packed again, for no drive gave them any more
 
     @property
@@ -274,10 +274,19 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
             if many := work.summary.beyond:
                 times, are = ("1 time", "is") if many == 1 else (f"{many:,} times", "are")
                 events.notice(f"{times} before 1677 or after 2262 {are} carried as the first or last between these")
-        lacking = [drive for group in before_this for drive in signed_drives.look(work, group)]
-        for group in before_this:
-            lacking += [drive for drive in read_signed(work, group) if drive not in lacking]
-        return _result(work, time.monotonic() - begun, memory, read, lacking)
+        return _result(work, time.monotonic() - begun, memory, read, _look_again(work, before_this))
+
+
+def _look_again(work: Work, signed: Sequence[int]) -> list[str]:
+    """The drives of these groups, which were signed before this, that lack something; DriveFault: more than can."""
+    for group in signed:
+        signed_drives.look(work, group)
+    lacking = [drive for group in signed for drive in signed_drives.tell(work, group)]
+    for group in signed:
+        lacking += [drive for drive in read_signed(work, group) if drive not in lacking]
+    for group in signed:
+        signed_drives.require(work, group)
+    return lacking
 
 
 def _provenance(work: Work, declaration: declarations.Declaration, outbound: TrustedSeal | None) -> Provenance | None:

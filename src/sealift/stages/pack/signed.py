@@ -3,7 +3,9 @@
 Nothing more is written to a signed group, and of what is longer than a signature nothing is read here; small files that
 are not there, or of another length, are read when all else is done (small.py). What up to parity of its drives lack,
 `sealift repair` makes again; what more of them lack is gone as far as these drives go, and that is an error: the source
-may still be there, and is not to be freed. A drive that is not attached counts for what it was when it was signed.
+may still be there, and is not to be freed. What each drive lacked when it was looked at last the journal keeps: a drive
+that is not attached counts for what it was then, and one that was never looked at for what it was when it was signed.
+What lacks and what reads back wrong is added up (`require`): neither is there.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from typing import TYPE_CHECKING
 from sealift.drives.base import reason
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
-from sealift.stages.lacking import TOO_MANY, Lacking, lacking
-from sealift.stages.pack import found
+from sealift.formats.sizes import counted
+from sealift.stages.lacking import LOST, TOO_MANY, beyond, lacking
+from sealift.stages.pack import found, settle
 from sealift.stages.pack.crew import FAULTS
+from sealift.stages.pack.journal_rows import Lacks
 from sealift.stages.pack.presence import listed, pack_lengths
 
 if TYPE_CHECKING:
@@ -28,48 +32,86 @@ if TYPE_CHECKING:
     from sealift.stages.pack.work import Work
 
 
-def look(work: Work, group: int) -> list[str]:
-    """Drives of a signed group that are attached and lack packs, told; DriveFault: more lack a stripe than can.
+def look(work: Work, group: int) -> None:
+    """Look at the drives of a signed group that are attached, and note which packs each lacks, in place of what it did.
 
     A drive that does not answer lacks all of them as long as it does not.
     """
     record, _, signature = found.load_manifest(work.options.state, group)
-    drives = work.deal.drives(group)
+    drives, journal = work.deal.drives(group), work.journal
     amiss = found.on_drives(work, group, record, lambda each, slot: _is_amiss(each, slot, record, signature))
     work.amiss[group] = {slot for _, slot, bad in amiss if bad}
     lengths = _lengths(work, group, record) if drives else None
     if lengths is None:
-        return []
+        return
     looks = found.on_drives(work, group, record, lambda each, slot: _lack(each, slot, record, lengths[slot]))
-    lacks = array("i", bytes(4 * record.geometry.stripes))
-    short: list[tuple[Attached, int, str]] = []
-    for each, slot, less in looks:
-        if less is not None:
-            text = less if isinstance(less, str) else less.text
-            short.append((each, slot, f"drive {mf.drive_id(group, slot)} (serial {each.serial}, {each.mount}): {text}"))
-            for stripe in range(record.geometry.stripes) if isinstance(less, str) else less.stripes:
-                lacks[stripe] += bool(lengths[slot][stripe])
-    parity = record.geometry.parity
-    lost = [stripe for stripe, count in enumerate(lacks) if count > parity]
-    if lost:
-        what = f"more of them than parity holds ({parity}) lacked {listed(lost)} of {len(lacks)}"
-        work.journal.note_gone(group, "packs", what)
-    elif max(lacks, default=0) + record.n - len(looks) <= parity:  # whatever those have that are not here
-        work.journal.note_gone(group, "packs", "")
-    if lost:
-        raise DriveFault(
-            f"group {group} is signed, and more of its drives than parity holds ({parity}) lack {listed(lost)} of "
-            f"{len(lacks)}: {'; '.join(text for _, _, text in short)}. packing writes nothing more to it, and what "
-            "these should hold cannot be had from them: do not free the source",
-            drive=looks[0][0].mount,
-            hint=TOO_MANY,
-        )
-    for each, _, text in short:
+    for each, slot, (stripes, text) in looks:
+        journal.note_lacks(group, Lacks(slot, each.serial, each.mount, stripes, text))
+    if len(looks) == record.n:
+        journal.note_gone(group, "packs", "")  # of an earlier version, which kept no more of it than that
+
+
+def tell(work: Work, group: int) -> list[str]:
+    """Drives of a signed group that lacked packs when they were looked at last, told, whether they are attached or not.
+
+    DriveFault: more of them lack a stripe than parity holds.
+    """
+    lacks, parity = work.journal.lacks(group), work.config.parity
+    if lost := beyond(((stripe, each.slot) for each in lacks for stripe in each.stripes), parity):
+        raise _fault(work, group, lost, wrong=[])
+    many = len(beyond(work.journal.short(group), parity))  # with what is wrong, which may be read again yet
+    for each in lacks:
+        here, text = work.deal.slots(group)[each.slot], _text(work, group, each)
         how = "`sealift repair` with the mounts of all drives of the group rebuilds that"
-        if not _exists(each.drive):
-            how = f"it is empty. `sealift repair` of the others with `--onto {each.mount}` makes it anew"
-        work.events.notice(f"{text}. group {group} is signed, and packing writes nothing more to it: {how}")
-    return [mf.drive_id(group, slot) for _, slot, _ in short]
+        if here is None:
+            text += ", and it is not here"
+            how = f"attach it, and the same command looks again; {how}, or with `--onto MNT` makes it anew"
+        elif not _exists(here.drive):
+            how = f"it is empty. `sealift repair` of the others with `--onto {here.mount}` makes it anew"
+        as_far = f" as far as parity holds, which is not all of {counted(many, 'stripe')}" if many else ""
+        work.events.notice(f"{text}. group {group} is signed, and packing writes nothing more to it: {how}{as_far}")
+    return [mf.drive_id(group, each.slot) for each in lacks]
+
+
+def require(work: Work, group: int) -> None:
+    """DriveFault where of a stripe more packs are missing or wrong, taken together, than parity holds.
+
+    Not where so many are wrong alone: what reading back says of these stands (readback.py).
+    """
+    journal, parity = work.journal, work.config.parity
+    lost = beyond(journal.short(group), parity)
+    if len(lost) > journal.beyond(group, parity):
+        raise _fault(work, group, lost, [each.slot for each in journal.wrong(group) if each.stripe in lost])
+
+
+def _fault(work: Work, group: int, lost: list[int], wrong: Sequence[int]) -> DriveFault:
+    """More of `lost` stripes is gone than parity holds; of slots in `wrong` packs of these read back wrong."""
+    lacks = {each.slot: each for each in work.journal.lacks(group) if not {*lost}.isdisjoint(each.stripes)}
+    each = [_text(work, group, lack) for lack in lacks.values()]
+    each += [f"{_name(work, group, slot)}: not as written" for slot in sorted({*wrong} - lacks.keys())]
+    stripes = found.load_manifest(work.options.state, group)[0].geometry.stripes
+    too, gone = (
+        (", or have other bytes there", "is lost as far as is known") if wrong else ("", "cannot be had from them")
+    )
+    return DriveFault(
+        f"group {group} is signed, and more of its drives than parity holds ({work.config.parity}) lack {listed(lost)} "
+        f"of {stripes}{too}: {'; '.join(each)}. packing writes nothing more to it, and what these should hold {gone}: "
+        "do not free the source",
+        drive=next(iter(lacks.values())).mount,
+        hint=LOST if wrong else TOO_MANY,
+    )
+
+
+def _text(work: Work, group: int, lacks: Lacks) -> str:
+    last = ", when it was looked at last" if work.deal.slots(group)[lacks.slot] is None else ""
+    return f"{_name(work, group, lacks.slot)}: {lacks.reason}{last}"
+
+
+def _name(work: Work, group: int, slot: int) -> str:
+    place = work.deal.groups[group][slot]
+    here = work.deal.slots(group)[slot]
+    where = settle.last_mount(work.journal, place.serial) if here is None else here.mount
+    return f"drive {mf.drive_id(group, slot)} (serial {place.serial}{where and ', '}{where})"
 
 
 def _is_amiss(each: Attached, slot: int, record: Manifest, signature: bytes) -> bool:
@@ -92,12 +134,13 @@ def _exists(drive: Drive) -> bool:
         return True
 
 
-def _lack(each: Attached, slot: int, record: Manifest, lengths: Sequence[int]) -> Lacking | str | None:
-    """What a drive lacks; in words, where it cannot be looked at."""
+def _lack(each: Attached, slot: int, record: Manifest, lengths: Sequence[int]) -> tuple[list[int], str]:
+    """The stripes that a drive lacks, all where it cannot be looked at; and that in words."""
     try:
-        return lacking(each.drive, slot, record.n, record.geometry.data, lengths)
+        less = lacking(each.drive, slot, record.n, record.geometry.data, lengths)
     except FAULTS as error:
-        return reason(error, each.mount)
+        return [stripe for stripe, length in enumerate(lengths) if length], reason(error, each.mount)
+    return (less.stripes, less.text) if less else ([], "")
 
 
 def _lengths(work: Work, group: int, record: Manifest) -> list[array[int]] | None:

@@ -182,7 +182,7 @@ def read_signed(work: Work, group: int) -> list[str]:
     """Read back, of a group that is signed, what no run has read as --read-back wants it, and drives in doubt again.
 
     The small files, too, with `full` each time, and where some were not as they were signed when they were read last;
-    drives of which some are not, told. DriveFault where no drive has what all should have.
+    drives of which some are not, attached or not, told. DriveFault where no drive has what all should have.
     """
     journal, deal, mode = work.journal, work.deal, work.options.read_back
     stripes, known = journal.group(group).stripes, journal.read_back(group)
@@ -199,7 +199,7 @@ def read_signed(work: Work, group: int) -> list[str]:
         away = ", ".join(place.serial for place in deal.away(group))
         work.events.notice(f"group {group} is signed and not read back, for drives of it are not here: {away}")
         journal.note_spoilt(group, spoilt)
-        if amiss := [manifest.drive_id(group, slot) for slot in sorted(spoilt) if deal.slots(group)[slot]]:
+        if amiss := [manifest.drive_id(group, slot) for slot in sorted(spoilt)]:
             work.events.notice(
                 f"small files of {', '.join(amiss)} are not as they were signed: with all drives of the group the same "
                 "command says what mends that"

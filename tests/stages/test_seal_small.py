@@ -48,11 +48,11 @@ def mend(yard):
     repair.repair(group(yard), allowed=yard.allowed)
 
 
-@pytest.mark.parametrize("name", [mf.SIGNATURE, mf.MANIFEST, mf.MEMBERS_INDEX])
+@pytest.mark.parametrize("name", [mf.SIGNATURE, mf.MANIFEST, mf.MEMBERS_INDEX, mf.BLOCKS])
 def test_what_no_drive_has_is_written_again_by_pack_as_the_hint_says(tmp_path, name):
     yard = Yard(tmp_path).make()  # a copy has another source, and packing does not go on with it
     for mount in group(yard):
-        flip(on(mount, name)) if name == mf.SIGNATURE else on(mount, name).unlink()
+        flip(on(mount, name)) if name in {mf.SIGNATURE, mf.BLOCKS} else on(mount, name).unlink()
     error = refused(yard, Refused, name, *yard.mounts)
     assert all(f"{mount}: drive {card(mount).id}: " in str(error) for mount in group(yard))
     assert "`--read-back full`" in error.hint
@@ -75,12 +75,14 @@ def test_a_manifest_that_is_altered_on_all_drives_is_put_back_from_the_state_fol
     yard.seal(*yard.mounts)
 
 
-@pytest.mark.parametrize("how", ["gone", "longer"])
+@pytest.mark.parametrize("how", ["gone", "longer", "as long"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_small_file_that_one_drive_lacks_is_mended_by_repair(yard, name, how):
     mount = group(yard)[1]
     if how == "gone":
         on(mount, name).unlink()
+    elif how == "as long":
+        flip(on(mount, name))
     else:
         with on(mount, name).open("ab") as file:
             file.write(b"x")
@@ -121,17 +123,18 @@ def test_an_index_that_the_state_lacks_is_looked_for_on_the_drives_that_are_atta
         flip(on(mount, name))
     for mounts, hint in (
         ([], "every drive of group 0 should have a whole copy"),
-        ([first, second], "none of the drives of group 0 that are attached has it"),
-        ([first, second, third], f"{third} has a whole copy (sealift/{name}); copy it from there"),
+        ([third], f"{third} has a whole copy (sealift/{name}); copy it from there"),
     ):
         with pytest.raises(BadInput, match="no such file" if lost else "not as it was signed") as caught:
             yard.seal(*mounts)
         assert hint in caught.value.hint
     flip(on(third, name))
-    with pytest.raises(BadInput) as caught:
-        yard.seal(*yard.mounts)
-    assert f"no drive of group 0 has {name}" in caught.value.hint
+    error = refused(yard, Refused, f"{third}: drive g0s2: {name} is not as it was signed", *yard.mounts)
+    assert f"no drive of group 0 has {name}" in error.hint
     flip(on(third, name))
+    error = refused(yard, Refused, f"{second}: drive g0s1: {name} is not as it was signed", *yard.mounts)
+    assert error.hint.startswith("`sealift repair` with all mounts of the group takes from another drive")
+    mend(yard)
     shutil.copy(on(third, name), kept(yard, name))
     yard.seal(*yard.mounts)
 
@@ -149,3 +152,36 @@ def test_a_drive_without_its_card_is_known_by_its_manifest(yard, how):
     assert "`sealift repair` with all mounts of the group makes it again" in error.hint
     repair.repair(yard.mounts, allowed=yard.allowed)
     yard.seal(*yard.mounts)
+
+
+def test_a_copy_of_a_drive_is_not_another_one(yard):
+    first, second, _ = group(yard)
+    shutil.rmtree(second)
+    shutil.copytree(first, second, symlinks=True)
+    error = refused(yard, Refused, "one of them is a copy", *yard.mounts)
+    assert f"{first} and {second} both say that they are drive g0s0 (serial SER0)" in str(error)
+    assert "not among those given: g0s1 (serial SER1); " in str(error)
+    assert "`sealift repair` of the others" in error.hint
+    assert "written over that drive: clear it, and `sealift repair` of the others with `--onto MNT`" in error.hint
+
+
+def test_a_copy_beside_all_drives_is_left_away(yard, tmp_path):
+    first = group(yard)[0]
+    shutil.copytree(first, tmp_path / "copy")
+    error = refused(yard, Refused, "one of them is a copy; nothing was written", *yard.mounts, str(tmp_path / "copy"))
+    assert error.hint.endswith("leave the other mount away")
+    yard.seal(*yard.mounts)
+
+
+def test_a_drive_that_is_given_under_two_names_is_one(yard, tmp_path):
+    (tmp_path / "name").symlink_to(yard.mounts[1])
+    made = yard.seal(*yard.mounts[:3], str(tmp_path / "name"), f"{yard.mounts[0]}/")
+    assert [mount for mount, _, _ in made.drives] == yard.mounts[:3]
+
+
+def test_the_small_files_are_read_and_that_is_told(yard):
+    told = []
+    yard.seal(*yard.mounts, progress=lambda *each: told.append((*each[:2], dict(each[2]))))
+    done, total, drives = told[-1]
+    assert done == total == sum(drives.values())
+    assert sorted(drives) == yard.mounts

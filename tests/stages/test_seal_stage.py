@@ -114,11 +114,12 @@ class Yard:
 
     def seal(self, *mounts, key="origin", states=None, **more):
         signers = more.pop("signers", str(self.folder / "signers"))
+        progress = more.pop("progress", lambda *_: None)
         options = stage.Options(
             states or [self.state], self.declaration, self.keys[key][0], signers, mounts=list(mounts), **more
         )
         self.notices = []
-        return stage.seal(options, self.notices.append)
+        return stage.seal(options, self.notices.append, progress)
 
     @property
     def allowed(self):
@@ -504,7 +505,8 @@ def test_a_manifest_that_was_touched_in_the_state_is_refused(yard, which):
 def test_drives_of_others_and_unfinished_ones_are_not_written_to(yard, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    refused(yard, BadInput, "no drive of a shipment", yard.mounts[0], str(empty))
+    error = refused(yard, BadInput, "no drive of a shipment", yard.mounts[0], str(empty))
+    assert f"`sealift repair` of the others with `--onto {empty}`" in error.hint
     card = _card(yard.mounts[0])
     other = manifest.DriveCard(
         **{name: getattr(card, name) for name in card.__struct_fields__} | {"shipment": "f" * 16}
@@ -613,7 +615,7 @@ def test_all_drives_that_are_short_are_named_whatever_it_is(yard):
     error = refused(yard, Refused, "bytes long instead of", *yard.mounts)
     assert {mount for mount in yard.mounts if f"{mount}: drive" in str(error)} == {longer, emptied, lost, rotten}
     assert "packs.bin is not there" in str(error)
-    assert "its table of packs is damaged" in str(error)
+    assert "packs.bin is not as it was signed" in str(error)
 
 
 def test_more_drives_that_lack_packs_than_parity_holds_are_not_sent_to_repair(yard):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sealift.cli import common
-from sealift.cli.hanging import Watch
 from sealift.formats.sizes import counted
 
 if TYPE_CHECKING:
@@ -23,10 +22,12 @@ s3://BUCKET/PREFIX) get a copy.
 It is refused while a group is not packed, while the declaration is not complete or not released by another person
 than its author, while that release does not stand (a later revision was released or sealed, a later screening has a
 hit that nobody has decided, a rule held when it was given), while the packed drives are not exactly the declared
-ones, when a drive given here lacks packs or has the seal of a later revision (all are looked at before one is
-written), and when another shipment was sealed under the same consignment (a seal in --out, in --state or beside the
-declaration). Groups that were packed on several hosts are sealed together: --state once for each. A return leg is
-sealed only with a key that the seal which it answers accepts.
+ones, when a drive given here lacks packs, is a copy of another one, has small files that are not as they were signed
+(they are read from the medium) or the seal of a later revision (all are looked at before one is written), when what
+drives lack and what read back wrong is more than parity holds, as far as is known, and when another shipment was
+sealed under the same consignment (a seal in --out, in --state or beside the declaration). Groups that were packed on
+several hosts are sealed together: --state once for each. A return leg is sealed only with a key that the seal which it
+answers accepts.
 
 \b
   sealift seal --state /var/lib/sealift/corpus --declaration declaration.toml \\
@@ -61,8 +62,12 @@ def seal(allowed_signers: str | None, *, as_json: bool, **given: Any) -> None:
     common.load_allowed(allowed_signers)
     states, mounts = given.pop("states"), given.pop("mounts")
     options = stage.Options(states=list(states), mounts=list(mounts), allowed_signers=str(allowed_signers), **given)
-    with Watch(common.say):
-        result = stage.seal(options, common.say)
+    with common.Meter() as meter:
+        result = stage.seal(
+            options,
+            meter.note,
+            lambda done, total, drives: meter.update("reading small files", done, total, drives=drives),
+        )
     if as_json:
         common.emit(answer(result))
     summarize(result)

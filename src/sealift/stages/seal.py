@@ -6,10 +6,11 @@ manifests are the declaration's, neither more nor fewer, in its order, each with
 is declared; a return leg is one by manifests and declaration, and its outbound seal accepts the key (return_leg.py);
 the declaration is complete and was released by another person than its author, with another key than the one that
 seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has manifest and
-signature as they are sealed, and all of its packs and other files, by presence and length (seal_drives.py). The release
-stands (standing.py), and no other shipment was sealed under the same consignment, nor a later revision of this one, as
-far as the state folders, the seals beside this one and those on the drives tell. It was released before by this host's
-clock, too, but for what two clocks may differ: else one of them is wrong, and nothing is sealed until somebody looked.
+signature as they are sealed, its other small files as they were signed, and all of its packs, by presence and length
+(seal_drives.py). The release stands (standing.py), and no other shipment was sealed under the same consignment, nor a
+later revision of this one, as far as the state folders, the seals beside this one and those on the drives tell. It was
+released before by this host's clock, too, but for what two clocks may differ: else one of them is wrong, and nothing is
+sealed until somebody looked.
 Nothing is written before all of that holds; the seal file comes last, so that where it lies its indexes lie too; and
 beside the declaration a note says where (departure.py). Sealing the same again writes nothing new, but for a seal that
 is from the future by this host's clock, which is made anew; a declaration that was changed and released again
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.reading.trust import TrustedSeal
+    from sealift.stages.seal_drives import Progress
     from sealift.stages.status import Status
     from sealift.trade.declaration import Declaration
     from sealift.trade.release import Release
@@ -99,7 +101,11 @@ class Result:
     drives: list[tuple[str, str, bool]]  # mount, drive, whether its seal was written
 
 
-def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -> Result:
+def seal(
+    options: Options,
+    notice: Callable[[str], None] = lambda _text: None,
+    progress: Progress = lambda _done, _total, _drives: None,
+) -> Result:
     """Check everything, sign, write; raises SealiftError, and NotAllHere while groups are missing."""
     allowed = load_allowed_signers(options.allowed_signers)
     raw = read_limited(options.declaration, declarations.MAX_BYTES, "declaration")
@@ -138,7 +144,7 @@ def seal(options: Options, notice: Callable[[str], None] = lambda _text: None) -
     not_before(options.states, declaration)
     with ExitStack() as stack:
         found = Known(options.states)
-        drives = attached(options.mounts, record, groups, found, notice)
+        drives = attached(options.mounts, record, groups, found, notice, progress)
         for told in (*_read_back(options.states), *found.notices()):
             notice(told)
         not_superseded([drive for drive, _ in drives], declaration)

@@ -1,19 +1,25 @@
 """The drives that are attached when a shipment is sealed: each is one of it, as it was packed, and has all its files.
 
-Manifest and signature are compared byte for byte; packs, and the other small files, by presence and length. Nothing is
-written here. A drive that is not attached need not be looked at.
+Manifest and signature are compared byte for byte, the other small files by what was signed of them: all of that is read
+from the medium, from all drives at once. Packs are looked for by presence and length; their bytes are for read-back and
+verify. A drive is attached once: a copy of one takes no other's place. Nothing is written here. A drive that is not
+attached need not be looked at.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from array import array
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from sealift.drives.base import is_missing, reason
-from sealift.drives.locations import open_to_write
-from sealift.errors import BadInput, DriveFault, FormatError, Refused
+from sealift.drives import hung
+from sealift.drives.base import reason
+from sealift.drives.locations import identity, open_to_write
+from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats import manifest as manifests
 from sealift.formats.manifest import (
     CARD,
@@ -28,16 +34,18 @@ from sealift.formats.manifest import (
 from sealift.formats.sshsig import MAX_ARMORED
 from sealift.stages.lacking import Lacking, lacking
 from sealift.stages.pack.found import is_as_signed
-from sealift.stages.repair_files import digest_of
+from sealift.stages.pack.small import is_as_written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveCard, Manifest
     from sealift.formats.seal import Seal
     from sealift.stages.seal_groups import Packed
     from sealift.stages.seal_known import Known
+
+    Progress = Callable[[int, int, Mapping[str, int]], object]  # bytes read, of how many, and by mount
 
 _REPAIR = (
     "`sealift repair` with all mounts of the group rebuilds what is missing or wrong on no more of its drives than "
@@ -53,6 +61,9 @@ _SMALL = (
     "`sealift pack` once more, with `--read-back full` and all drives, looks at the small files, and writes again what "
     "no drive has, from the state folder; `sealift repair` with all mounts of the group mends what other drives have"
 )
+_FROM_OTHERS = (
+    "`sealift repair` with all mounts of the group takes from another drive what one has not as it was signed"
+)
 _ANOTHER = "its manifest is not the one that is sealed"
 _ALL_ALIKE = (*GROUP_FILES, SIGNATURE, MANIFEST)  # the same on every drive of a group
 
@@ -63,41 +74,52 @@ class _Looked(NamedTuple):
     drive: Drive
     card: DriveCard
     wrong: dict[str, str]  # small files that are not there as they were signed, and that in words
-    lacks: Lacking | str | None
+    lacks: Lacking | None
 
     @property
     def text(self) -> str:
         """For people; empty where it is whole."""
-        less = self.lacks.text if isinstance(self.lacks, Lacking) else self.lacks
-        return ", ".join([*self.wrong.values(), *([less] if less else [])])
+        return ", ".join([*self.wrong.values(), *([self.lacks.text] if self.lacks else [])])
 
 
 def attached(
-    mounts: Sequence[str], record: Seal, groups: Sequence[Packed], known: Known, notice: Callable[[str], None]
+    mounts: Sequence[str],
+    record: Seal,
+    groups: Sequence[Packed],
+    found: Known,
+    notice: Callable[[str], None],
+    progress: Progress = lambda _done, _total, _drives: None,
 ) -> list[tuple[Drive, str]]:
     """The drives to write to and their ids; BadInput for one that is not a finished drive of this shipment.
 
-    Refused when one of them is not whole: all that are not are named; and where with what is `known` more is short than
-    parity holds. One that was made anew (`repair --onto`) is as good as the one that was packed, unless it is known to
-    be another piece of goods than is declared.
+    Refused when two of them are the same drive, and when some are not whole: all that are not are named; and where with
+    what was `found` before more is short than parity holds. One that was made anew (`repair --onto`) is as good as the
+    one that was packed, unless it is known to be another piece of goods than is declared.
     """
-    looked: list[_Looked] = []
-    for mount in dict.fromkeys(mounts):
+    known: list[tuple[Drive, DriveCard]] = []
+    places = set()
+    for mount in mounts:
         drive = open_to_write(mount)
+        with hung.asked(mount):
+            place = identity(mount)
+        if place in places:  # another name of it
+            continue
+        places.add(place)
         card = _card(drive, record, groups)
         _check_itself(drive, card, groups[card.group])
         if card.rebuilt:
             notice(f"{mount}: drive {card.id} was made anew at {card.rebuilt.at}; it leaves as drive {card.serial}")
-        wrong = _wrong(drive, card.slot, groups[card.group])
-        lacks = None
-        if not {PACKS, MANIFEST} & wrong.keys():  # else nothing tells which packs there should be
-            lacks = _lacks(drive, card.slot, groups[card.group].manifest)
-            if not isinstance(lacks, str):
-                known.saw(card.group, card.slot, mount, lacks)
-        looked.append(_Looked(drive, card, wrong, lacks))
+        known.append((drive, card))
+    _check_apart(known, groups)
+    reading = _Reading(sum(_bytes_of(card, groups) for _, card in known), progress)
+    with ThreadPoolExecutor(max_workers=len(known) or 1) as pool:
+        looked = list(pool.map(lambda each: _look(each[0], each[1], groups[each[1].group], reading), known))
+    for each in looked:
+        if not {PACKS, MANIFEST} & each.wrong.keys():  # else nothing tells which packs there should be
+            found.saw(each.card.group, each.card.slot, each.drive.mount, each.lacks)
     short = "; ".join(f"{each.drive.mount}: drive {each.card.id}: {each.text}" for each in looked if each.text)
     for packed in groups:
-        known.require(packed.manifest, short)
+        found.require(packed.manifest, short)
     if short:
         raise Refused(f"{short}; nothing was written", hint=_hint(looked, groups))
     return [(each.drive, each.card.id) for each in looked]
@@ -123,7 +145,13 @@ def _card(drive: Drive, record: Seal, groups: Sequence[Packed]) -> DriveCard:
                     f"{packed.manifest.group}; nothing was written",
                     hint=_CARD,
                 )
-        raise BadInput(f"{mount}: no drive of a shipment", hint="give the mounts of this shipment's drives")
+        hint = "give the mounts of this shipment's drives"
+        if not there:
+            hint += (
+                "; is that drive mounted? if it is one of them, and was emptied: `sealift repair` of the others with "
+                f"`--onto {mount}` makes it anew"
+            )
+        raise BadInput(f"{mount}: no drive of a shipment", hint=hint)
     if card.shipment != record.shipment or card.group >= len(groups):
         raise BadInput(f"{mount}: drive {card.id} of another shipment, {card.shipment}; nothing was written")
     if card.slot >= groups[card.group].manifest.n:
@@ -152,7 +180,54 @@ def _check_itself(drive: Drive, card: DriveCard, packed: Packed) -> None:
         )
 
 
-def _wrong(drive: Drive, slot: int, packed: Packed) -> dict[str, str]:
+def _check_apart(known: Sequence[tuple[Drive, DriveCard]], groups: Sequence[Packed]) -> None:
+    """Refused where two mounts are the same drive: the seal would be counted for one that is not here."""
+    first: dict[str, str] = {}
+    for drive, card in known:
+        if first.setdefault(card.id, drive.mount) == drive.mount:
+            continue
+        here = {each.id for _, each in known}
+        absent = [row for row in groups[card.group].manifest.drives if row.id not in here]
+        others = ", ".join(f"{row.id} (serial {row.serial})" for row in absent)
+        is_not = f"not among those given: {others}; " if absent else ""
+        hint = "see by the serial numbers on them which of the two is the drive, and leave the other mount away"
+        if absent:
+            hint += (
+                ", or put in what is not here. if the copy was written over that drive: clear it, and `sealift repair` "
+                "of the others with `--onto MNT` makes what was on it anew"
+            )
+        raise Refused(
+            f"{first[card.id]} and {drive.mount} both say that they are drive {card.id} (serial {card.serial}), and "
+            f"one of them is a copy; {is_not}nothing was written",
+            hint=hint,
+        )
+
+
+class _Reading:
+    """How much of the small files was read, by mount; told from any thread."""
+
+    def __init__(self, total: int, tell: Progress) -> None:
+        self._total, self._tell, self._done, self._lock = total, tell, Counter[str](), threading.Lock()
+
+    def add(self, mount: str, count: int) -> None:
+        """So many bytes more of one drive."""
+        with self._lock:
+            self._done[mount] += count
+            self._tell(self._done.total(), self._total, self._done)
+
+
+def _bytes_of(card: DriveCard, groups: Sequence[Packed]) -> int:
+    return sum(ref.bytes for ref in groups[card.group].manifest.small_files(card.slot).values())
+
+
+def _look(drive: Drive, card: DriveCard, packed: Packed, reading: _Reading) -> _Looked:
+    wrong = _wrong(drive, card.slot, packed, reading)
+    # where these are wrong nothing tells which packs there should be
+    lacks = None if {PACKS, MANIFEST} & wrong.keys() else _lacks(drive, card.slot, packed.manifest)
+    return _Looked(drive, card, wrong, lacks)
+
+
+def _wrong(drive: Drive, slot: int, packed: Packed, reading: _Reading) -> dict[str, str]:
     """Small files of a drive that are not there as they were signed, and that in words.
 
     Of one that bears another manifest no more is said: it may be of another packing.
@@ -180,6 +255,8 @@ def _wrong(drive: Drive, slot: int, packed: Packed) -> dict[str, str]:
             wrong[name] = f"{name} is not there"
         elif size != ref.bytes:
             wrong[name] = f"{name} is {size:,} bytes long instead of {ref.bytes:,}"
+        elif not is_as_written(drive, name, ref, lambda count: reading.add(drive.mount, count)):
+            wrong[name] = f"{name} is not as it was signed"
     return wrong
 
 
@@ -204,52 +281,46 @@ def _hint(looked: Sequence[_Looked], groups: Sequence[Packed]) -> str:
             return _SMALL
     if any(each.wrong.get(MANIFEST) == _ANOTHER for each in looked):
         return f"seal the drives that were packed. if it is one of them, and damaged: {_MEND}"
-    small = any(each.wrong for each in looked)
-    return "; ".join([*([_REPAIR] if any(each.lacks for each in looked) else []), *([_SMALL] if small else []), _LEAVE])
+    how = [_REPAIR] if any(each.lacks for each in looked) else []
+    if any(each.wrong for each in looked):
+        alone = any(
+            name in _ALL_ALIKE and not _has(looked, each.card.group, name) for each in looked for name in each.wrong
+        )
+        how.append(_SMALL if alone else _FROM_OTHERS)
+    return "; ".join([*how, _LEAVE])
+
+
+def _has(looked: Sequence[_Looked], group: int, name: str) -> bool:
+    """Whether a drive of the group that is here has a small file as it was signed, or repair makes it anew."""
+    return name not in _ALL_ALIKE or any(each.card.group == group and name not in each.wrong for each in looked)
 
 
 def _nowhere(packed: Packed, name: str) -> str:
     return (
         f"no drive of group {packed.manifest.group} has {name} as it was signed. put it back from a copy, if there is "
-        "one (an earlier seal has the indexes beside it); else pack anew, with another --state, onto drives that are "
-        "empty"
+        "one (an earlier seal has the indexes beside it, and `sealift repair --seal` of that puts them on the drives); "
+        "else pack anew, with another --state, onto drives that are empty"
     )
 
 
 def where_whole(packed: Packed, name: str, drives: Sequence[tuple[Drive, str]]) -> str:
-    """The hint for a file of the group that the state folder does not have as signed; `drives` are read for it."""
+    """The hint for a file of the group that the state folder does not have as signed; all of `drives` have it."""
     rows = {row.id for row in packed.manifest.drives}
-    here = {each: drive for drive, each in drives if each in rows}
-    for drive in here.values():
-        with contextlib.suppress(DriveFault, FormatError), drive.open_read(name, direct=True) as file:
-            if digest_of(file).hex() == packed.manifest.group_file(name).blake3:
-                return f"{drive.mount} has a whole copy (sealift/{name}); copy it from there"
-    if len(here) == packed.manifest.n:
-        return _nowhere(packed, name)
-    if here:
-        return (
-            f"none of the drives of group {packed.manifest.group} that are attached has it as it was signed; give the "
-            "mounts of the others, too: it is said which has a whole copy"
-        )
+    for drive, each in drives:
+        if each in rows:
+            return f"{drive.mount} has a whole copy (sealift/{name}); copy it from there"
     return (
         f"every drive of group {packed.manifest.group} should have a whole copy (sealift/{name}); give their mounts: "
         "it is said which has one, and copy it from there"
     )
 
 
-def _lacks(drive: Drive, slot: int, manifest: Manifest) -> Lacking | str | None:
-    """What a drive lacks of what its manifest names, by presence and length; its own table of packs tells lengths."""
+def _lacks(drive: Drive, slot: int, manifest: Manifest) -> Lacking | None:
+    """What a drive lacks of its packs, by presence and length, which its table of packs tells: that is as signed."""
     n, stripes, data = manifest.n, manifest.geometry.stripes, manifest.geometry.data
     lengths = array("q")
-    try:
-        with drive.open_read(PACKS) as file:
-            pages = manifests.table_of_packs(file.read_at, manifest)
-            for stripe in range(stripes):
-                lengths.append(manifests.pack_at(pages, stripe, manifests.role_of(stripe, slot, n), n).length)
-    except FormatError as error:
-        return f"its table of packs is damaged ({error})"
-    except DriveFault as error:
-        if not is_missing(error):
-            raise
-        return f"{PACKS} is not there"
+    with drive.open_read(PACKS) as file:
+        pages = manifests.table_of_packs(file.read_at, manifest)
+        for stripe in range(stripes):
+            lengths.append(manifests.pack_at(pages, stripe, manifests.role_of(stripe, slot, n), n).length)
     return lacking(drive, slot, n, data, lengths)

@@ -27,7 +27,7 @@ from sealift.stages.pack.crew import FAULTS, listen
 from sealift.stages.pack.journal_rows import Medium
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sealift.drives.base import Drive
     from sealift.stages.pack.crew import Crew
@@ -98,8 +98,11 @@ def _is_there(drive: Drive, name: str, ref: FileRef) -> bool:
         return False
 
 
-def is_as_written(drive: Drive, name: str, ref: FileRef) -> bool:
-    """Whether a file that was written reads back as that. FAULTS, but for a block that does not read: it is not."""
+def is_as_written(drive: Drive, name: str, ref: FileRef, seen: Callable[[int], object] = lambda _count: None) -> bool:
+    """Whether a file that was written reads back as that. FAULTS, but for a block that does not read: it is not.
+
+    `seen` is told how many bytes were read, after each piece.
+    """
     buffer, digest = aligned_buffer(PIECE), blake3()
     with drive.open_read(name, direct=True) as file:
         if file.length != ref.bytes:
@@ -113,6 +116,7 @@ def is_as_written(drive: Drive, name: str, ref: FileRef) -> bool:
             if got < length:
                 return False
             digest.update(buffer[:length])
+            seen(length)
     return digest.hexdigest() == ref.blake3
 
 

@@ -732,6 +732,17 @@ def test_what_read_back_found_or_left_out_is_said_when_it_is_sealed(yard):
     assert f"of {look(yard.state).groups[0].stripes} of {total} stripes not even a sample was read back" in told
 
 
+def test_that_nobody_read_back_what_was_taken_over_is_said_when_it_is_sealed(yard):
+    other, shipment = f"{yard.folder}/other", look(yard.state).config.shipment
+    yard.pack(yard.mounts, other, shipment=shipment, read_back="full")
+    yard.seal(states=[other])
+    (told,) = [told for told in yard.notices if "read" in told]
+    assert told.startswith("groups 0, 1: taken over from the drives")
+    assert "not even a sample was read back" in told
+    yard.seal(states=[other, yard.state])  # the one that packed them is given, too
+    assert not [told for told in yard.notices if "read" in told]
+
+
 def test_what_is_known_to_be_gone_from_the_drives_is_not_sealed(yard):
     journal = Journal(yard.state)
     journal.note_gone(1, "packs", "more of them than parity holds (1) lacked stripe 0 of 1")

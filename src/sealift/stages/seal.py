@@ -253,8 +253,17 @@ def _check_not_beyond(state: str, status: Status) -> None:
 def _read_back(states: Sequence[str]) -> Iterator[str]:
     """What packing knows of bytes that may not be, or are not, on the drives as they were written."""
     mend = "`sealift repair` with all mounts of the group mends that, and `sealift pack` once more looks again"
-    for state in dict.fromkeys(states):
-        found = look(state)
+    all_found = {state: look(state) for state in states}
+    signed = [group for found in all_found.values() for group in found.groups if group.state == "signed"]
+    packed = {group.group for group in signed if not group.taken_over}
+    if over := sorted({group.group for group in signed} - packed):
+        groups = f"group{'' if len(over) == 1 else 's'} {_listed([str(number) for number in over])}"
+        yield (
+            f"{groups}: taken over from the drives, packed by no state folder that is given, and not even a sample was "
+            "read back since: one that does not keep what is written shows it at the destination only. `sealift "
+            "verify` reads all"
+        )
+    for state, found in all_found.items():
         spoilt = [drive for group in found.groups for drive in group.spoilt]
         if spoilt:
             yield f"{_listed(spoilt)}: small files there were not as they were signed when they were read last. {mend}"

@@ -127,6 +127,7 @@ class GroupStatus(msgspec.Struct, frozen=True):
     lacking: list[LackingDrive] = []  # drives of a signed group that lacked packs, each when it was looked at last
     wrong: list[tuple[int, int]] = []  # stripe and slot of packs that read back wrong, and are not rebuilt yet
     standing: str = ""  # what can be read, where drives are set aside
+    taken_over: bool = False  # signed, and not packed by this state: what is known of it is what its manifest says
 
     @property
     def lost(self) -> list[int]:
@@ -357,7 +358,7 @@ def _packed_elsewhere(state: str, group: GroupStatus) -> GroupStatus:
     try:
         record = decode_manifest(read_limited(path, MAX_MANIFEST, "manifest"))
     except SealiftError:
-        return group
+        return msgspec.structs.replace(group, taken_over=True)
     totals = record.totals
     return msgspec.structs.replace(
         group,
@@ -367,6 +368,7 @@ def _packed_elsewhere(state: str, group: GroupStatus) -> GroupStatus:
         total_bytes=totals.source_bytes,
         packed_bytes=totals.packed_bytes,
         parity_bytes=totals.parity_bytes,
+        taken_over=True,
     )
 
 

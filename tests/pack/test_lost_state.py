@@ -48,6 +48,27 @@ def test_packing_goes_on_after_the_last_committed_stripe(tmp_path, monkeypatch, 
     shipments.same(origin.source, target)
 
 
+@pytest.mark.parametrize("read_back", ["none", "sample"])
+@pytest.mark.parametrize("kind", ["rows", "blocks"])
+def test_a_state_that_lost_a_file_of_a_stripe_says_that_an_empty_one_goes_on(tmp_path, monkeypatch, kind, read_back):
+    origin = stopped(tmp_path, monkeypatch, 2)
+
+    def fail(*_):
+        raise SealiftError("pulled out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(group.GroupPacker, "_commit_stripe", fail)
+        with pytest.raises(SealiftError, match="pulled out"):
+            origin.pack()
+    (origin.state / f"groups/0000/stripes/0000000.{kind}").unlink()
+    with pytest.raises(SealiftError, match=rf"state folder is damaged: .*0000000\.{kind}: no such file") as caught:
+        origin.pack(read_back=read_back)
+    assert "with another, empty --state goes on from the copies of the journal" in caught.value.hint
+    notices = []
+    assert origin.pack(notices, state=str(tmp_path / "other"), read_back=read_back).exit_code == 0
+    assert any("goes on after stripe" in notice for notice in notices)
+
+
 def test_another_source_than_the_one_that_was_begun_is_refused(tmp_path, monkeypatch):
     origin = stopped(tmp_path, monkeypatch, 1)
     shipments.write(origin.source / "new", b"was not there")

@@ -34,6 +34,21 @@ def test_drives_are_known_by_their_packs_and_get_their_card_again(tmp_path, monk
     packing.ends_well()
 
 
+def test_one_that_says_that_it_is_another_is_known_by_its_packs_once_that_file_is_moved_away(tmp_path, monkeypatch):
+    packing = spoilt(tmp_path, monkeypatch)
+    cards = [packing.fleet.read(mount, mf.CARD) for mount in packing.mounts[1:3]]
+    for mount, card in zip(packing.mounts[1:3], reversed(cards), strict=True):
+        packing.fleet.put(mount, mf.CARD, card)
+    with pytest.raises(BadInput, match="this is drive g0s2 of the shipment, expected g0s1") as caught:
+        packing.pack()
+    assert "its drive.json is another drive's: move that file away" in caught.value.hint
+    for mount in packing.mounts[1:3]:
+        packing.fleet.remove(mount, mf.CARD)
+    assert packing.pack().exit_code == 0
+    assert [packing.fleet.read(mount, mf.CARD) for mount in packing.mounts[1:3]] == cards
+    packing.ends_well()
+
+
 def test_one_that_lacks_packs_too_is_set_aside_and_left_as_it_is(tmp_path, monkeypatch):
     packing = spoilt(tmp_path, monkeypatch, 1)
     mount, serial = packing.mounts[1], packing.origin.serial(packing.mounts[1])

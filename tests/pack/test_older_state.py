@@ -170,6 +170,8 @@ def test_a_signed_group_is_held_against_its_drives(tmp_path):
     with pytest.raises(Refused, match="bears another manifest than the one") as caught:
         packing.pack()
     assert packing.mounts[1] in str(caught.value)
+    assert caught.value.hint.startswith("where it is damaged, `sealift repair` with all mounts of the group takes it")
+    assert "copy manifest.json and manifest.json.sig from" in caught.value.hint
     packing.fleet.remove(packing.mounts[1], mf.MANIFEST)
     result = packing.pack()
     assert (result.exit_code, result.lacking) == (3, ["g0s1"])

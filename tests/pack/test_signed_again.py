@@ -12,6 +12,8 @@ from sealift.cli import status as status_cli
 from sealift.cli.main import run as command
 from sealift.errors import BadInput, DriveFault, SignatureInvalid
 from sealift.formats import manifest as mf
+from sealift.formats.allowed_signers import AllowedSigners
+from sealift.stages import repair
 from sealift.stages.status import look
 
 
@@ -74,6 +76,10 @@ def test_what_parity_holds_is_told_with_what_mends_it(packing, harm, capsys):
     told = next(text for text in packing.notices if "packing writes nothing more" in text)
     assert packing.mounts[1] in told
     assert ("--onto" in told) == (harm is all_of_it)
+    if harm is all_of_it:
+        how = f"nothing is on it. group 0 is signed: `sealift repair` of the others with `--onto {packing.mounts[1]}`"
+        assert any(how in text for text in packing.notices)
+        assert not any("mounts of all drives" in text for text in packing.notices)
     pack_words.summarize(result, packing.origin.pack_options())
     said = capsys.readouterr().err
     assert "g0s1" in said
@@ -207,6 +213,19 @@ def test_two_good_drives_at_each_others_mounts_are_told_apart_and_not_accused(pa
     assert [packing.fleet.snapshot(mount) for mount in (second, first)] == [
         packing.kept[mount] for mount in (first, second)
     ]
+
+
+def test_a_card_of_another_drive_is_put_right_by_repair_as_the_hint_says(packing):
+    first, second = packing.mounts[:2]
+    cards = [packing.fleet.read(mount, mf.CARD) for mount in (first, second)]
+    packing.fleet.put(first, mf.CARD, cards[1])
+    packing.fleet.put(second, mf.CARD, cards[0])
+    with pytest.raises(BadInput, match=f"{first}: this is drive g0s1 of the shipment, expected g0s0") as caught:
+        packing.pack()
+    assert "its drive.json is another drive's: `sealift repair` with all mounts of the group" in caught.value.hint
+    repair.repair(packing.mounts, allowed=AllowedSigners.parse(packing.origin.allowed))
+    assert [packing.fleet.read(mount, mf.CARD) for mount in (first, second)] == cards
+    assert packing.pack().exit_code == 0
 
 
 @pytest.mark.parametrize("mode", ["none", "sample"])

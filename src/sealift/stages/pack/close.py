@@ -25,6 +25,7 @@ from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.fleet import remove
 from sealift.stages.pack.group import stripe_file, stripe_rows
+from sealift.stages.pack.hashes import opened
 from sealift.stages.pack.journal import damaged
 from sealift.stages.pack.presence import Presence
 from sealift.stages.pack.small import SmallFiles
@@ -256,7 +257,7 @@ def _write_tables(
 
 def _block_hashes(folder: str, stripes: int) -> Iterator[bytes]:
     for stripe in range(stripes):
-        with open(stripe_file(folder, stripe, "blocks"), "rb") as file:
+        with opened(stripe_file(folder, stripe, "blocks")) as file:
             while piece := file.read(_PIECE):
                 yield piece
 

@@ -298,7 +298,7 @@ def check_contents(attached: Attached, shipment: str, group: int, slot: int) -> 
             if signed
             else "attach another drive; or, if that was an unfinished packing whose state is lost, --discard-group",
         )
-    check_place(attached, card, group, slot)
+    check_place(attached, card, group, slot, signed=False)
     return True
 
 
@@ -318,13 +318,18 @@ def nameless(attached: Attached, group: int, slot: int, old: str | None) -> BadI
     )
 
 
-def check_place(attached: Attached, card: manifest.DriveCard, group: int, slot: int) -> None:
+def check_place(attached: Attached, card: manifest.DriveCard, group: int, slot: int, *, signed: bool) -> None:
     """BadInput where a drive says by its drive.json that it is another one of the shipment."""
     if (card.group, card.slot) != (group, slot):
+        mend = (
+            "`sealift repair` with all mounts of the group makes that file again"
+            if signed
+            else "move that file away, and the drive is known by its packs (exchanged serial numbers would be signed)"
+        )
         raise BadInput(
             f"{attached.mount}: this is drive {card.id} of the shipment, expected {manifest.drive_id(group, slot)}",
             hint="the serial numbers of two drives were exchanged (--serial); or what is mounted is a copy of "
-            f"{card.id}: attach the drive itself",
+            f"{card.id}: attach the drive itself; or only its {manifest.CARD} is another drive's: {mend}",
         )
 
 

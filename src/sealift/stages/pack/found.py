@@ -118,9 +118,10 @@ def check_signed(work: Work, group: int) -> None:
             raise Refused(
                 f"{each.mount}: drive {each.serial} bears another manifest than the one with which group {group} was "
                 "signed in this state folder: damaged, or of another packing; nothing was written",
-                hint="see which: `sealift verify`. If its packs are of another packing, seal from that one's state "
-                "folder; what is damaged, `sealift repair` makes whole from another drive, and where it is damaged on "
-                f"all of them, copy it to one from {closed_folder(work.options.state, group)} first",
+                hint="where it is damaged, `sealift repair` with all mounts of the group takes it from another drive; "
+                f"where it is on all of them, copy {manifest.MANIFEST} and {manifest.SIGNATURE} from "
+                f"{closed_folder(work.options.state, group)} into {manifest.ROOT}/ on one of them first. if it is "
+                "of another packing (`sealift verify` says so), seal from that one's state folder",
             )
     how = "`sealift repair` with all of them puts it there"
     if len(bare) == len(work.deal.drives(group)):
@@ -140,7 +141,7 @@ def _check_is_itself(work: Work, each: Attached, group: int, slot: int) -> None:
         return  # told where it is looked at for what it holds
     if card is None or card.shipment != work.config.shipment:
         return
-    fleets.check_place(each, card, group, slot)
+    fleets.check_place(each, card, group, slot, signed=work.journal.group(group).state == "signed")
     if (
         card.serial != each.serial
         and replaced.get(card.serial) is not None

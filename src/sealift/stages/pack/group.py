@@ -26,6 +26,7 @@ from sealift.formats.sizes import rate_text
 from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import FILES, Follower, Packed
+from sealift.stages.pack.hashes import opened
 from sealift.stages.pack.journal import damaged
 from sealift.stages.pack.journal_rows import PackRow, Slow
 from sealift.stages.pack.readback import BUFFER
@@ -373,7 +374,7 @@ def stripe_file(folder: str, stripe: int, kind: str) -> str:
 
 def stripe_rows(folder: str, stripe: int) -> Iterator[pa.RecordBatch]:
     """A stripe's index rows, as they were committed."""
-    with open(stripe_file(folder, stripe, "rows"), "rb") as file:
+    with opened(stripe_file(folder, stripe, "rows")) as file:
         while head := file.read(16):
             length, size = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:], "little")
             yield index.to_arrow(file.read(length), size)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from sealift.errors import FormatError
+from sealift.errors import SealiftError
 from sealift.formats.manifest import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sealift.stages.pack.journal_rows import PackRow
 
@@ -17,7 +18,7 @@ _DIGEST = 32
 
 
 class StripeHashes:
-    """`hashes(role, first, stop)`: the digests of those blocks of a pack. FormatError where the file is damaged."""
+    """`hashes(role, first, stop)`: the digests of those blocks of a pack; SealiftError where the file is not whole."""
 
     def __init__(self, folder: str, stripe: int, packs: Sequence[PackRow]) -> None:
         self.lengths = [row.length for row in packs]
@@ -28,11 +29,27 @@ class StripeHashes:
 
     def __call__(self, role: int, first: int, stop: int) -> bytes:
         """32 bytes a block."""
-        try:
-            with open(self._path, "rb") as file:
-                if os.fstat(file.fileno()).st_size != self._all:
-                    raise FormatError(f"{self._path} is damaged: its length is not that of the stripe's block hashes")
-                file.seek((self._first[role] + first) * _DIGEST)
-                return file.read((stop - first) * _DIGEST)
-        except OSError as error:
-            raise FormatError(f"{self._path} cannot be read: {error}") from error
+        with opened(self._path) as file:
+            if os.fstat(file.fileno()).st_size != self._all:
+                raise _not_whole(self._path, "its length is not that of the stripe's block hashes")
+            file.seek((self._first[role] + first) * _DIGEST)
+            return file.read((stop - first) * _DIGEST)
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """A file of a committed stripe in the state folder; SealiftError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise _not_whole(path, (error.strerror or str(error)).lower()) from error
+
+
+def _not_whole(path: str, why: str) -> SealiftError:
+    return SealiftError(
+        f"the state folder is damaged: {path}: {why}; the drives are untouched",
+        hint="put that file back, if there is a copy of the state folder. else the same command with another, empty "
+        "--state goes on from the copies of the journal that are on the drives; what is signed is taken over with "
+        "--shipment ID, too (it is in drive.json on each)",
+    )

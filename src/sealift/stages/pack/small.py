@@ -22,6 +22,7 @@ from sealift.drives.base import ALIGN, aligned_buffer, is_missing, reason
 from sealift.errors import Busy, DriveFault, FormatError
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import FileRef, Manifest
+from sealift.stages.lacking import ENTRIES
 from sealift.stages.pack import found
 from sealift.stages.pack.crew import FAULTS, listen
 from sealift.stages.pack.journal_rows import Medium
@@ -198,7 +199,11 @@ def look(work: Work, group: int) -> list[str]:
     for each, slot, text in wrong:
         drive = f"drive {manifest.drive_id(group, slot)} (serial {each.serial}, {each.mount})"
         how = "`sealift repair` with the mounts of all drives of the group takes each from another one"
-        work.tell("fault", f"{drive}: {text}. group {group} is signed: {how}", group, slot, each.mount)
+        emptied = _is_emptied(each.drive)
+        if emptied:  # repair knows it by nothing, and leaves it as it is
+            how = f"`sealift repair` of the others with `--onto {each.mount}` makes it anew"
+        what = "nothing is on it" if emptied else text
+        work.tell("fault", f"{drive}: {what}. group {group} is signed: {how}", group, slot, each.mount)
     return [manifest.drive_id(group, slot) for _, slot, _ in wrong]
 
 
@@ -217,6 +222,14 @@ def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, byt
             wrong.append(name)
     were = "it was" if len(wrong) == 1 else "they were"
     return _Wrong(wrong, f"{', '.join(wrong)} did not read back as {were} written" if wrong else "")
+
+
+def _is_emptied(drive: Drive) -> bool:
+    """Whether no file is on a drive."""
+    try:
+        return not drive.exists() or all(entry.kind == "folder" for entry in drive.walk(ENTRIES))
+    except FAULTS:
+        return False
 
 
 def _is_rebuilt(each: Attached, slot: int, record: Manifest) -> bool:

@@ -78,7 +78,7 @@ def test_a_manifest_that_is_altered_on_all_drives_is_put_back_from_the_state_fol
 @pytest.mark.parametrize("how", ["gone", "longer", "as long"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_small_file_that_one_drive_lacks_is_mended_by_repair(yard, name, how):
-    mount = group(yard)[1]
+    mount = next(mount for mount in group(yard) if on(mount, name).read_bytes())  # B3SUMS of one without packs is empty
     if how == "gone":
         on(mount, name).unlink()
     elif how == "as long":

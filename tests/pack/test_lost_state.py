@@ -69,6 +69,17 @@ def test_a_state_that_lost_a_file_of_a_stripe_says_that_an_empty_one_goes_on(tmp
     assert any("goes on after stripe" in notice for notice in notices)
 
 
+def test_a_journal_that_is_cut_short_is_done_without_as_its_hint_says(tmp_path):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    shipment = origin.pack().config.shipment
+    os.truncate(origin.state / "journal.sqlite", 5000)
+    with pytest.raises(BadInput, match="is no journal of sealift") as caught:
+        origin.pack()
+    assert "another, empty --state goes on from the copies of it" in caught.value.hint
+    assert f"with --shipment {shipment}, too" in caught.value.hint
+    assert origin.pack(state=str(tmp_path / "other"), shipment=shipment).exit_code == 0
+
+
 def test_another_source_than_the_one_that_was_begun_is_refused(tmp_path, monkeypatch):
     origin = stopped(tmp_path, monkeypatch, 1)
     shipments.write(origin.source / "new", b"was not there")

@@ -49,7 +49,7 @@ def test_a_state_that_knows_less_than_the_drives_takes_what_they_know(tmp_path, 
     shutil.copytree(origin.state, tmp_path / "old")
     shutil.rmtree(origin.state)
     notices = pack(origin, monkeypatch, 1000 if signed else 5)
-    assert any("the state folder was empty; group 0 goes on after stripe" in text for text in notices)
+    assert any("the state folder had no journal; group 0 goes on after stripe" in text for text in notices)
     shutil.rmtree(origin.state)
     shutil.move(tmp_path / "old", origin.state)
     before = origin.manifests() if signed else None

@@ -296,7 +296,6 @@ def _write_members(folder: str, stripes: int, sink: Any) -> None:
     import pyarrow as pa
 
     schema = index.members_schema()
-    writer = index.members_writer(sink)
     pending: list[pa.RecordBatch] = []
     firsts: list[bytes] = []
     count = size = 0
@@ -312,6 +311,7 @@ def _write_members(folder: str, stripes: int, sink: Any) -> None:
         for stripe in range(stripes):
             for batch in stripe_rows(folder, stripe):
                 sorter.add(batch)
+        writer = index.members_writer(sink)  # not before all rows could be read: one that is left writes when it goes
         for batch in sorter.batches():
             rest = batch
             while rest.num_rows:

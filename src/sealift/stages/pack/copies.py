@@ -197,7 +197,9 @@ def restore(
     for group, drives in by_group.items():
         found = copies.stripes(drives)
         _bring_back(found, state, journal, group)
-        notice(f"the state folder was empty; group {group} goes on after stripe {len(found)}, from its drives' copies")
+        notice(
+            f"the state folder had no journal; group {group} goes on after stripe {len(found)}, from its drives' copies"
+        )
     journal.set("scan", settings.scan.encode())  # what is refused now is refused next time, too
     journal.set("config", settings.config)
     return settings.scan

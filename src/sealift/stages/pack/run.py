@@ -216,7 +216,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
     only = inputs.selection(options, events)
     with ExitStack() as stack:
         lock = lock_state(options.state, stack)
-        journal = Journal(options.state)
+        journal = _journal(options.state)
         stack.callback(journal.close)
         copies = Copies(signer, recipients, options.away.identity if options.away else None)
         if options.discard_group and journal.setting(RESTORED):
@@ -287,6 +287,20 @@ def _look_again(work: Work, signed: Sequence[int]) -> list[str]:
     for group in signed:
         signed_drives.require(work, group)
     return lacking
+
+
+def _journal(state: str) -> Journal:
+    """The journal of a state folder. BadInput, which says how packing goes on without it."""
+    try:
+        return Journal(state)
+    except BadInput as error:
+        signed = found.signed_in(state)
+        raise BadInput(
+            str(error),
+            hint="the drives are untouched. restore this file from a copy; or the same command with another, empty "
+            "--state goes on from the copies of it that are on the drives; where groups are signed, with "
+            f"--shipment {signed or 'ID (it is in their drive.json)'}, too",
+        ) from error
 
 
 def _provenance(work: Work, declaration: declarations.Declaration, outbound: TrustedSeal | None) -> Provenance | None:

@@ -207,6 +207,29 @@ def look(work: Work, group: int) -> list[str]:
     return [manifest.drive_id(group, slot) for _, slot, _ in wrong]
 
 
+def look_kept(work: Work, group: int, *, whole: bool) -> None:
+    """Tell which indexes of a signed group the state folder has not as signed; by length, unless `whole`.
+
+    Sealing takes them from there. A drive that has one as it was signed is named.
+    """
+    record, _, _ = found.load_manifest(work.options.state, group)
+    for name in (manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
+        path = os.path.join(found.closed_folder(work.options.state, group), name)
+        ref, size = record.group_file(name), -1
+        with contextlib.suppress(OSError):
+            size = os.path.getsize(path)
+        if size == ref.bytes and not (whole and not found.is_as_signed(path, ref)):
+            continue
+        where = "none of its drives that are attached has it whole"
+        for each in work.deal.drives(group):
+            with contextlib.suppress(*FAULTS):
+                if _is_there(each.drive, name, ref):
+                    where = f"{each.mount} has a whole copy (sealift/{name}), copy it from there"
+                    break
+        is_so = "is not there" if size < 0 else "is not as it was signed"
+        work.events.notice(f"{path} {is_so}, and the group is not sealed without it: {where}")
+
+
 def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, bytes]) -> _Wrong:
     """What of a drive is not as it was signed, or why it cannot be read; `top`: manifest and signature."""
     card = canonical.encode(record.card(slot))

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from pathlib import Path
 
 import pytest
 from test_failing_drives import Packing
@@ -48,7 +49,14 @@ def all_of_it(packing, mount):
     shutil.rmtree(f"{mount}/sealift")
 
 
-HARM = [some, manifest_and_some, all_of_it]
+def all_but_folders(packing, mount):
+    for path in Path(mount, "sealift").rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+EMPTIED = [all_of_it, all_but_folders]
+HARM = [some, manifest_and_some, *EMPTIED]
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -75,11 +83,12 @@ def test_what_parity_holds_is_told_with_what_mends_it(packing, harm, capsys):
     assert (result.exit_code, result.lacking) == (3, ["g0s1"])
     told = next(text for text in packing.notices if "packing writes nothing more" in text)
     assert packing.mounts[1] in told
-    assert ("--onto" in told) == (harm is all_of_it)
-    if harm is all_of_it:
+    assert ("--onto" in told) == (harm in EMPTIED)
+    if harm in EMPTIED:
         how = f"nothing is on it. group 0 is signed: `sealift repair` of the others with `--onto {packing.mounts[1]}`"
         assert any(how in text for text in packing.notices)
-        assert not any("mounts of all drives" in text for text in packing.notices)
+        assert packing.pack(read_back="full").exit_code == 3
+        assert all("`sealift repair` of the others" in text for text in packing.notices if "repair" in text)
     pack_words.summarize(result, packing.origin.pack_options())
     said = capsys.readouterr().err
     assert "g0s1" in said

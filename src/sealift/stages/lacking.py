@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest
 
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ def beyond(short: Iterable[tuple[int, int]], parity: int) -> list[int]:
     """The stripes, in order, of which more slots are `short`, as (stripe, slot), than parity holds."""
     counts = Counter(stripe for stripe, _ in set(short))
     return sorted(stripe for stripe, count in counts.items() if count > parity)
+
+
+def is_emptied(drive: Drive) -> bool:
+    """Whether no file of ours is on a drive: `repair` knows it by nothing, and only `--onto` fills it."""
+    try:
+        return not drive.exists() or all(entry.kind == "folder" for entry in drive.walk(ENTRIES))
+    except (DriveFault, FormatError):
+        return False
 
 
 def lacking(drive: Drive, slot: int, n: int, data: int, lengths: Sequence[int]) -> Lacking | None:

@@ -32,7 +32,7 @@ from sealift.formats.manifest import (
     SIGNATURE,
 )
 from sealift.formats.sshsig import MAX_ARMORED
-from sealift.stages.lacking import Lacking, lacking
+from sealift.stages.lacking import Lacking, is_emptied, lacking
 from sealift.stages.pack.found import is_as_signed
 from sealift.stages.pack.small import is_as_written
 
@@ -62,7 +62,8 @@ _SMALL = (
     "no drive has, from the state folder; `sealift repair` with all mounts of the group mends what other drives have"
 )
 _FROM_OTHERS = (
-    "`sealift repair` with all mounts of the group takes from another drive what one has not as it was signed"
+    "`sealift repair` with all mounts of the group takes from another drive what one has not as it was signed, and "
+    "makes again what is of each drive alone"
 )
 _ANOTHER = "its manifest is not the one that is sealed"
 _ALL_ALIKE = (*GROUP_FILES, SIGNATURE, MANIFEST)  # the same on every drive of a group
@@ -146,7 +147,7 @@ def _card(drive: Drive, record: Seal, groups: Sequence[Packed]) -> DriveCard:
                     hint=_CARD,
                 )
         hint = "give the mounts of this shipment's drives"
-        if not there:
+        if is_emptied(drive):
             hint += (
                 "; is that drive mounted? if it is one of them, and was emptied: `sealift repair` of the others with "
                 f"`--onto {mount}` makes it anew"

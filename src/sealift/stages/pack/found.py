@@ -25,7 +25,7 @@ from blake3 import blake3
 
 from sealift.errors import BadInput, DriveFault, FormatError, Refused, SignatureInvalid
 from sealift.formats import manifest, paged, sshsig
-from sealift.stages.lacking import lacking
+from sealift.stages.lacking import is_emptied, lacking
 from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import settle
 from sealift.stages.pack.copies import SETTINGS, stripe_name
@@ -122,9 +122,9 @@ def check_signed(work: Work, group: int) -> None:
         except FAULTS as error:
             work.events.notice(f"{error}. group {group} is signed; `sealift verify` says what its drives hold")
             continue
-        if there is None:
+        if there is None and not is_emptied(each.drive):  # one that is, is told where its packs are looked for
             bare.append(each)
-        elif there != data:
+        elif there not in {None, data}:
             raise Refused(
                 f"{each.mount}: drive {each.serial} bears another manifest than the one with which group {group} was "
                 "signed in this state folder: damaged, or of another packing; nothing was written",

@@ -44,7 +44,7 @@ from sealift.errors import DriveFault
 from sealift.formats import manifest
 from sealift.formats.manifest import BLOCK
 from sealift.formats.sizes import counted
-from sealift.stages.lacking import beyond
+from sealift.stages.lacking import beyond, is_emptied
 from sealift.stages.pack.crew import FAULTS, silence
 from sealift.stages.pack.hashes import StripeHashes
 from sealift.stages.pack.journal_rows import Wrong
@@ -454,12 +454,14 @@ class SignedReadBack(ReadBack):
         for slot, packs in sorted(self._spoilt.items()):
             blocks, first = sum(packs.values()), next(iter(packs))
             more = f" and of {len(packs) - 1} more of its packs" if len(packs) > 1 else ""
-            many = counted(blocks, "block")
+            many, drive = counted(blocks, "block"), self._crew.drives[slot]
+            how = "`sealift repair` of its drives rebuilds them from what is right on the others"
+            if drive is not None and is_emptied(drive):
+                how = f"`sealift repair` of the others with `--onto {drive.mount}` makes it anew, for it is empty"
             self._crew.note(
                 slot,
                 f"drive {self._crew.name(slot)}: {many} of {first}{more} did not read back as written. "
-                f"group {self._number} is signed, and packing writes nothing more to it: "
-                f"`sealift repair` of its drives rebuilds them from what is right on the others{self._as_far()}",
+                f"group {self._number} is signed, and packing writes nothing more to it: {how}{self._as_far()}",
                 fault=True,
             )
 

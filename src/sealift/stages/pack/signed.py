@@ -17,7 +17,7 @@ from sealift.drives.base import reason
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats.sizes import counted
-from sealift.stages.lacking import LOST, TOO_MANY, beyond, lacking
+from sealift.stages.lacking import LOST, TOO_MANY, beyond, is_emptied, lacking
 from sealift.stages.pack import found, settle
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.journal_rows import Lacks
@@ -26,7 +26,6 @@ from sealift.stages.pack.presence import listed, pack_lengths
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sealift.drives.base import Drive
     from sealift.formats.manifest import Manifest
     from sealift.stages.pack.fleet import Attached
     from sealift.stages.pack.work import Work
@@ -66,7 +65,7 @@ def tell(work: Work, group: int) -> list[str]:
         if here is None:
             text += ", and it is not here"
             how = f"attach it, and the same command looks again; {how}, or with `--onto MNT` makes it anew"
-        elif not _exists(here.drive):
+        elif is_emptied(here.drive):
             how = f"it is empty. `sealift repair` of the others with `--onto {here.mount}` makes it anew"
         as_far = f" as far as parity holds, which is not all of {counted(many, 'stripe')}" if many else ""
         work.events.notice(f"{text}. group {group} is signed, and packing writes nothing more to it: {how}{as_far}")
@@ -125,13 +124,6 @@ def _is_amiss(each: Attached, slot: int, record: Manifest, signature: bytes) -> 
         return True
     except DriveFault:
         return False  # told where its packs are looked for
-
-
-def _exists(drive: Drive) -> bool:
-    try:
-        return drive.exists()
-    except FAULTS:
-        return True
 
 
 def _lack(each: Attached, slot: int, record: Manifest, lengths: Sequence[int]) -> tuple[list[int], str]:

@@ -22,7 +22,7 @@ from sealift.drives.base import ALIGN, aligned_buffer, is_missing, reason
 from sealift.errors import Busy, DriveFault, FormatError
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import FileRef, Manifest
-from sealift.stages.lacking import ENTRIES
+from sealift.stages.lacking import is_emptied
 from sealift.stages.pack import found
 from sealift.stages.pack.crew import FAULTS, listen
 from sealift.stages.pack.journal_rows import Medium
@@ -199,7 +199,7 @@ def look(work: Work, group: int) -> list[str]:
     for each, slot, text in wrong:
         drive = f"drive {manifest.drive_id(group, slot)} (serial {each.serial}, {each.mount})"
         how = "`sealift repair` with the mounts of all drives of the group takes each from another one"
-        emptied = _is_emptied(each.drive)
+        emptied = is_emptied(each.drive)
         if emptied:  # repair knows it by nothing, and leaves it as it is
             how = f"`sealift repair` of the others with `--onto {each.mount}` makes it anew"
         what = "nothing is on it" if emptied else text
@@ -245,14 +245,6 @@ def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, byt
             wrong.append(name)
     were = "it was" if len(wrong) == 1 else "they were"
     return _Wrong(wrong, f"{', '.join(wrong)} did not read back as {were} written" if wrong else "")
-
-
-def _is_emptied(drive: Drive) -> bool:
-    """Whether no file is on a drive."""
-    try:
-        return not drive.exists() or all(entry.kind == "folder" for entry in drive.walk(ENTRIES))
-    except FAULTS:
-        return False
 
 
 def _is_rebuilt(each: Attached, slot: int, record: Manifest) -> bool:

@@ -115,6 +115,17 @@ def test_emptied_drives_are_named_at_once_and_nobody_asks_for_what_they_replaced
     packing.ends_well()
 
 
+def test_one_that_was_done_and_signed_is_said_to_do_nothing(tmp_path, monkeypatch):
+    packing = Packing(tmp_path)
+    old, new = replaced(packing, monkeypatch)
+    replace = {packing.origin.serial(old): new}
+    assert packing.pack(replace=replace).exit_code == 0
+    assert not any("nothing is replaced" in text for text in packing.notices)
+    assert packing.pack(replace=replace).exit_code == 0
+    has = f"drive {packing.origin.serial(new)} has that place, and group 0 is signed: nothing is replaced"
+    assert any(text.startswith("--replace ") and text.endswith(has) for text in packing.notices)
+
+
 def test_a_drive_that_is_well_and_is_to_replace_itself_stays_as_is_told(tmp_path, monkeypatch):
     packing = Packing(tmp_path)
     stopped(packing, monkeypatch, 2)

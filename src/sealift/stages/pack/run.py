@@ -400,6 +400,9 @@ def _give_places(work: Work, new: list[settle.Replacement]) -> None:
         if here and journal.group(each.group).state != "signed" and each.slot not in journal.owed(each.group):
             has = f"drive {each.old.serial} has that place, and is not set aside"
             work.events.notice(f"{each.said}: {has}: nothing is replaced, and what it lacks it gets")
+        elif journal.group(each.group).state == "signed":
+            has = f"drive {each.old.serial} has that place, and group {each.group} is signed"
+            work.events.notice(f"{each.said}: {has}: nothing is replaced")
     settle.write_replacements(journal, config, new)
     deal.owed = set(settle.owed_of(journal, config))
 

@@ -182,6 +182,20 @@ def test_a_drive_that_is_half_made_is_said_to_be_and_repair_goes_on():
     assert not any("not to its end" in notice for notice in verify([*drives[1:], new], allowed=FLEET.allowed).notices)
 
 
+def test_what_was_begun_as_a_drive_that_is_here_by_now_is_no_place_for_another():
+    drives = FLEET.memory()
+    new = half_rebuilt(drives)
+    for onto in (new, ("g0s1", new)):
+        with pytest.raises(BadInput, match=r"it was begun as drive g0s0, which is here by now; nothing was") as told:
+            mend([drives[0], *drives[2:]], onto=[onto])
+        assert "leave --onto away" not in told.value.hint
+        assert "empty it (remove its sealift/ folder), and give it again" in told.value.hint
+    report = verify([*drives, new], allowed=FLEET.allowed, remember=False)
+    assert not any("goes on" in notice for notice in report.notices)
+    new.medium.files.clear()
+    assert mend([drives[0], *drives[2:]], onto=[new]).state == "rebuilt"
+
+
 def test_a_dry_run_announces_what_a_drive_made_before_lacks_and_nothing_else():
     drives = FLEET.memory()
     new = half_rebuilt(drives)

@@ -18,7 +18,7 @@ from sealift.reading.survey_nobodys import bereft
 from sealift.stages.repair_plan import Onto, Plan, card_of, folder_of, is_short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveRow
@@ -47,6 +47,7 @@ def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | 
         _check_own(drive, found)
     missing = {row.id: (group, row) for group in found.groups if group.trusted for row in absent[group.group].missing}
     plans: dict[int, Plan] = {}
+    _check_begun(targets, missing, found)
     unnamed = [drive for wanted, drive in targets if (wanted or _claimed(drive, found)) not in missing]
     left = missing.keys() - {wanted or _claimed(drive, found) for wanted, drive in targets}
     short = any(is_short(group, absent[group.group]) for group, _ in missing.values())  # refused by check_targets
@@ -103,6 +104,18 @@ def _check_twice(targets: Sequence[tuple[str | None, Drive]], found: Survey) -> 
             raise BadInput(
                 f"--onto: both {other.mount} and {drive.mount} are given for drive {name}; nothing was written",
                 hint="say which of them it shall be, and which other drive the second is for: --onto ID=MNT",
+            )
+
+
+def _check_begun(targets: Sequence[tuple[str | None, Drive]], missing: Collection[str], found: Survey) -> None:
+    """BadInput for a medium that was begun as a drive which is here by now: it is no other."""
+    for wanted, drive in targets:
+        begun = _claimed(drive, found)
+        if begun is not None and begun not in missing and wanted != begun:
+            raise BadInput(
+                f"--onto {drive.mount}: it was begun as drive {begun}, which is here by now; nothing was written",
+                hint=f"give another empty drive to --onto; or, once `sealift verify` finds {begun} good without this"
+                " one, empty it (remove its sealift/ folder), and give it again",
             )
 
 

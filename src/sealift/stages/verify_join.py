@@ -450,9 +450,11 @@ def seal_notices(found: Survey) -> list[str]:
     if told:
         told += "; no reading of before that time counts for a receipt: if this one is right, the origin seals again"
     half = [view for view in found.views if view.rebuilt and view.slot is not None and mf.MANIFEST not in view.small]
+    whole = {view.name for view in found.views if view.slot is not None and mf.MANIFEST in view.small}
     made = [
         f"{view.mount}: {view.name} was being rebuilt here, and not to its end: `sealift repair` of all drives goes on"
         for view in half
+        if view.name not in whole  # beside one that has it all nothing is written to it
     ]
     return (
         [told] * bool(told)

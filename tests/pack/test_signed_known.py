@@ -1,6 +1,7 @@
 """What the drives of a signed group lacked is known when they are away, and is added to what read back wrong."""
 
 import random
+import shutil
 import sqlite3
 from collections import defaultdict
 from contextlib import closing
@@ -170,3 +171,18 @@ def test_a_journal_that_never_kept_it_opens(packing):
     assert len(look(str(packing.origin.state)).groups[0].gone) == 1
     assert packed(packing)[0] == 0
     assert look(str(packing.origin.state)).groups[0].gone == [], "all of them were looked at"
+
+
+def test_of_a_group_that_was_taken_over_it_is_known_too(packing):
+    """Though the one drive that is here does not tell any more which packs it had."""
+    shipment = packing.origin.manifests()[0][0].shipment
+    shutil.rmtree(packing.origin.state)
+    assert packed(packing, shipment=shipment)[0] == 0
+    mount = packing.mounts[2]
+    for name in packing.fleet.names(mount):
+        packing.fleet.remove(mount, name)
+    for here in (mount, packing.mounts[0]):
+        code, told = packed(packing, here)
+        assert code == 3
+        assert "drive g0s2 (serial" in told
+    assert [each.drive for each in look(str(packing.origin.state)).groups[0].lacking] == ["g0s2"]

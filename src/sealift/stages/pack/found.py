@@ -19,6 +19,7 @@ import glob
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from blake3 import blake3
@@ -220,12 +221,18 @@ def adopt(work: Work, group: int) -> None:
     closed = closed_folder(state, group)
     os.makedirs(os.path.join(closed, "index"), exist_ok=True)
     for name in (manifest.MANIFEST, manifest.SIGNATURE, manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
-        with first.drive.open_read(name) as source, open(os.path.join(closed, name), "wb") as target:
-            target.writelines(source.read_at(offset, 1 << 20) for offset in range(0, source.length, 1 << 20))
-            target.flush()
-            os.fsync(target.fileno())
+        _keep(first.drive, name, closed)
+    with suppress(*FAULTS):  # it tells which packs there should be, when the drives that are here do not
+        _keep(first.drive, manifest.PACKS, closed)
     sync(os.path.join(closed, "index"), closed, os.path.dirname(closed))
     work.journal.set_state(group, "signed")
+
+
+def _keep(drive: Drive, name: str, folder: str) -> None:
+    with drive.open_read(name) as source, open(os.path.join(folder, name), "wb") as target:
+        target.writelines(source.read_at(offset, 1 << 20) for offset in range(0, source.length, 1 << 20))
+        target.flush()
+        os.fsync(target.fileno())
 
 
 def _is_whole(record: Manifest, journal: Journal, config: Config, drives: Sequence[Attached | None]) -> bool:

@@ -10,7 +10,9 @@ What lacks and what reads back wrong is added up (`require`): neither is there.
 
 from __future__ import annotations
 
+import os
 from array import array
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sealift.drives.base import reason
@@ -24,7 +26,7 @@ from sealift.stages.pack.journal_rows import Lacks
 from sealift.stages.pack.presence import listed, pack_lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sealift.formats.manifest import Manifest
     from sealift.stages.pack.fleet import Attached
@@ -136,23 +138,29 @@ def _lack(each: Attached, slot: int, record: Manifest, lengths: Sequence[int]) -
 
 
 def _lengths(work: Work, group: int, record: Manifest) -> list[array[int]] | None:
-    """By slot and stripe, lengths of the packs; None where neither the journal nor any drive knows them."""
+    """By slot and stripe, lengths of the packs; None where neither the state folder nor any drive knows them."""
     stripes, n = record.geometry.stripes, record.n
     if work.journal.group(group).stripes == stripes:
         return pack_lengths(work.journal, group, n)
-    lengths = [array("q", bytes(8 * stripes)) for _ in range(n)]
-    for each in work.deal.drives(group):  # it was taken over, and the journal does not know its packs
-        try:
-            with each.drive.open_read(mf.PACKS) as file:
-                pages = mf.table_of_packs(file.read_at, record)
-                for stripe in range(stripes):
-                    for role in range(n):
-                        lengths[mf.slot_of(stripe, role, n)][stripe] = mf.pack_at(pages, stripe, role, n).length
-        except (DriveFault, FormatError):
-            continue
-        return lengths
+    # it was taken over, and the journal does not know its packs
+    path = os.path.join(found.closed_folder(work.options.state, group), mf.PACKS)
+    with suppress(OSError, FormatError), open(path, "rb") as kept:
+        return _of_table(lambda offset, size: os.pread(kept.fileno(), size, offset), record)
+    for each in work.deal.drives(group):
+        with suppress(*FAULTS), each.drive.open_read(mf.PACKS) as file:
+            return _of_table(file.read_at, record)
     work.events.notice(
         f"group {group} is signed, and none of its drives that are attached has {mf.PACKS} whole: what they hold was "
         "not looked at; `sealift verify` does"
     )
     return None
+
+
+def _of_table(read_at: Callable[[int, int], bytes], record: Manifest) -> list[array[int]]:
+    """The same, from packs.bin; FAULTS."""
+    pages, n, stripes = mf.table_of_packs(read_at, record), record.n, record.geometry.stripes
+    lengths = [array("q", bytes(8 * stripes)) for _ in range(n)]
+    for stripe in range(stripes):
+        for role in range(n):
+            lengths[mf.slot_of(stripe, role, n)][stripe] = mf.pack_at(pages, stripe, role, n).length
+    return lengths

@@ -23,11 +23,11 @@ It is refused while a group is not packed, while the declaration is not complete
 than its author, while that release does not stand (a later revision was released or sealed, a later screening has a
 hit that nobody has decided, a rule held when it was given), while the packed drives are not exactly the declared
 ones, when a drive given here lacks packs, is a copy of another one, has small files that are not as they were signed
-(they are read from the medium) or the seal of a later revision (all are looked at before one is written), when what
-drives lack and what read back wrong is more than parity holds, as far as is known, and when another shipment was
-sealed under the same consignment (a seal in --out, in --state or beside the declaration). Groups that were packed on
-several hosts are sealed together: --state once for each. A return leg is sealed only with a key that the seal which it
-answers accepts.
+(they are read from the medium) or the seal of a later revision (all are looked at before one is written), when more
+of a stripe than parity holds was missing or wrong when its drives were looked at last, given here or not, and when
+another shipment was sealed under the same consignment (a seal in --out, in --state or beside the declaration). Groups
+that were packed on several hosts are sealed together: --state once for each. A return leg is sealed only with a key
+that the seal which it answers accepts.
 
 \b
   sealift seal --state /var/lib/sealift/corpus --declaration declaration.toml \\

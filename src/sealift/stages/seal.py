@@ -7,7 +7,8 @@ is declared; a return leg is one by manifests and declaration, and its outbound 
 the declaration is complete and was released by another person than its author, with another key than the one that
 seals; and the destination's own check (reading/trust.py) accepts it. A drive that is attached has manifest and
 signature as they are sealed, its other small files as they were signed, and all of its packs, by presence and length
-(seal_drives.py). The release stands (standing.py), and no other shipment was sealed under the same consignment, nor a
+(seal_drives.py); of no stripe more is known to be missing or wrong than parity holds, on drives that are away, too
+(seal_known.py). The release stands (standing.py), and no other shipment was sealed under the same consignment, nor a
 later revision of this one, as far as the state folders, the seals beside this one and those on the drives tell. It was
 released before by this host's clock, too, but for what two clocks may differ: else one of them is wrong, and nothing is
 sealed until somebody looked.

@@ -2,8 +2,8 @@
 
 Manifest and signature are compared byte for byte, the other small files by what was signed of them: all of that is read
 from the medium, from all drives at once. Packs are looked for by presence and length; their bytes are for read-back and
-verify. A drive is attached once: a copy of one takes no other's place. Nothing is written here. A drive that is not
-attached need not be looked at.
+verify. A drive is attached once: a copy of one takes no other's place. Nothing is written to a drive here. One that is
+not attached need not be looked at: it counts for what it was (seal_known.py).
 """
 
 from __future__ import annotations

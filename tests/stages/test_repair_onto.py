@@ -428,6 +428,8 @@ def test_beyond_parity_it_does_not_promise_that_repair_mends_the_others(tmp_path
     assert sealift(words) == 6
     said = capsys.readouterr().out
     assert promise not in said
+    assert "begun, and not whole yet: g0s2" in said
+    assert "missing: " not in said
     assert "--fetch-list says what must be sent again" in said
 
 

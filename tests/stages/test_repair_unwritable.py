@@ -275,6 +275,7 @@ def test_a_dry_run_foresees_what_shows_without_writing(tmp_path, monkeypatch, ca
     repair_words.show(report)
     assert "  NOT WRITTEN: g0s1 " in (said := capsys.readouterr().out)
     assert "next: g0s1 " in said
+    assert said.startswith("dry run: not whole yet: ")
 
     drives = FLEET.memory()
     flip(drives[0], pack(0, 0))

@@ -57,9 +57,9 @@ _LENGTHS = "; of the rest every file is there in its length, and no more was loo
 def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     """The whole answer; `refusal`: why the same command would not write, which a dry run is not told."""
     echo = click.echo
-    echo(
-        _foretold(result) if result.dry_run and (result.repaired_files or result.state == "lost") else _verdict(result)
-    )
+    foretells = result.dry_run and (result.repaired_files or result.state == "lost")
+    dry = "dry run: " * (result.dry_run and result.state == "damaged")
+    echo(_foretold(result) if foretells else f"{dry}{_verdict(result)}")
     for line in _written(result):
         echo(line)
     for bad in result.unwritable[: common.SHOWN]:
@@ -87,8 +87,11 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
         if any(gone.group == group for gone in result.gone):
             continue
         echo(f"group {group}: what is here cannot give all of its contents")
-    if result.missing:
-        echo(f"missing: {', '.join(result.missing[:20])}")
+    begun = {each.drive for each in result.repaired if each.drive in result.onto and not result.dry_run}
+    if nowhere := [each for each in result.missing if each not in begun]:
+        echo(f"missing: {', '.join(nowhere[:20])}")
+    if made := [each for each in result.missing if each in begun]:
+        echo(f"begun, and not whole yet: {', '.join(made[:20])}")
     if result.unseen:
         named = ", and the report names them" if result.scope in {"report", "health"} else ""
         what = (
@@ -410,6 +413,8 @@ def _nobody_signed(where: str, faults: list[Fault]) -> str:
             f"nobody signed over {len(faults) - 1:,} files on {where}, most of them in {folder}, and repair removes "
             "nothing: move them away yourself, and leave the packs that sealift/B3SUMS names, and what sealift wrote"
         )
+    if not places and faults[0].detail.endswith("sealift is not a folder"):
+        return f"sealift on {where} is no folder, and repair removes nothing: move it away yourself"
     if not places:
         return f"not all in sealift/ on {where} could be listed ({faults[0].detail}): move away what nobody knows there"
     if len(places) == 1:

@@ -200,14 +200,15 @@ def test_a_drive_without_the_seal_is_told_and_gets_it_back(fleet, ask):
     assert "no copy of the seal" not in ask("verify", code=0)
 
 
-def test_drives_of_which_none_has_the_seal_are_as_they_were_packed(fleet):
+def test_drives_of_which_none_has_the_seal_are_intact_and_get_the_one_that_is_given(fleet):
     for slot in range(3):
         without_seal(fleet, slot)
+    assert repairing.repair(fleet.mounts, allowed=fleet.allowed).state == "whole"
+    report = verify(fleet.mounts, allowed=fleet.allowed, seal=fleet.seal_files, remember=False)
+    assert report.state == "intact"
     report = repairing.repair(fleet.mounts, allowed=fleet.allowed, seal=fleet.seal_files)
-    assert report.state == "whole"
-    assert not fleet.path(0, 0, "seal").exists()
-    notices = verify(fleet.mounts, allowed=fleet.allowed, seal=fleet.seal_files, remember=False).notices
-    assert not [notice for notice in notices if "no copy of the seal" in notice]
+    assert (report.state, report.repaired_files) == ("repaired", 3 * len(mf.SEAL_FILES))
+    assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
 
 
 def test_a_seal_that_does_not_hold_is_put_on_no_drive(fleet):
@@ -426,6 +427,13 @@ def test_packs_of_two_drives_in_one_folder_are_told_as_that_and_not_as_damaged(t
         assert "drives whole" not in words
     (fault,) = verify([*fleet.mounts, bag], allowed=fleet.allowed, remember=False).faults
     assert (fault.kind, fault.path, fault.detail.partition(":")[0]) == ("unexpected", pack(0, 2), "a pack of g0s0")
+
+
+def test_a_drive_on_which_sealift_is_no_folder_has_that_moved_away(fleet, ask):
+    shutil.rmtree(fleet.path(0, 1, ""))
+    Path(fleet.mount(0, 1), "sealift").touch()
+    told = steps(ask("repair", code=3))
+    assert f"sealift on {fleet.mount(0, 1)} is no folder, and repair removes nothing: move it away yourself" in told
 
 
 @pytest.mark.parametrize("missing", [[], ["g0s2 (serial S2)"]])

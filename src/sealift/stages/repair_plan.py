@@ -384,7 +384,7 @@ def still_damaged(group: GroupView, seen: Sequence[Seen], mended: Collection[tup
 def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan]:
     """What to do about it; what is not repair's to mend goes to `answer.left`.
 
-    The seal is put on a drive that has none where others here have it, and it is believed.
+    The seal is put on a drive that has none where others here have it, or it was given, and it is believed.
     """
     plans: dict[int, Plan] = {}
     unsealed = {id(view) for view in found.unsealed} if found.trusted is not None else set()
@@ -422,7 +422,7 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         stripes = {int(match[2]) for path in paths if (match := mf.PACK_FILE.fullmatch(path))} | set(each.damage)
         if id(each.view) in unsealed:
             paths |= set(mf.SEAL_FILES)
-        elif found.trusted is not None and not each.view.small:  # nobody looked whether one that lost all else has it
+        elif found.trusted is not None and (not each.view.small or found.seal_source == "file"):  # maybe none has it
             paths |= {name for name in mf.SEAL_FILES if _has_not(each.view.drive, name)}
         small = [name for name in SMALL if name in paths]
         if stripes or small:

@@ -167,8 +167,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     yield from of_signatures(report)
     nowhere = {id(fault) for faults in _unsigned(report).values() for fault in faults}
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE}
-    present = [drive for group in report.groups for drive in group.present]
-    copies, far = {each.mount for each in present if each.in_bucket}, _far(report)
+    far = _far(report)
     for mount in sorted(strange)[: common.SHOWN]:
         what = f"leave {_clean(mount)} away" if mount in far else f"pull {_clean(mount)}"
         yield f"{what}: it does not belong to this shipment as it was sealed"
@@ -215,11 +214,25 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     yield from map(_clean, of_twins(fault for fault in faults if fault.kind == "conflict"))
     if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
         yield "ask the origin about what is undeclared or signed twice, before you go on"
+    yield from _mending(
+        report, [fault for fault in faults if not (fault.mount in mixed and fault.kind == "unexpected")]
+    )
+    if report.state == "recoverable" and any(group.missing and BLOCKS not in group.gone for group in report.groups):
+        unknown = away - {drive.mount for group in report.groups for drive in group.present}
+        if unknown and sum(len(group.missing) for group in report.groups) <= len(unknown):
+            yield "unpack and training do without what was not reached; nothing of it is to be repaired"
+        else:
+            yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
+
+
+def _mending(report: InspectReport | VerifyReport, faults: Sequence[Fault]) -> Iterator[str]:
+    """How drives and copies in a bucket become whole again, and what nobody signed goes."""
+    copies = {drive.mount for group in report.groups for drive in group.present if drive.in_bucket}
+    far = _far(report)
     mended = [
         fault
         for fault in faults
-        if fault.kind not in _NOT_MENDED
-        or (fault.kind == "unexpected" and not _is_unnamed(fault) and fault.mount not in mixed)
+        if fault.kind not in _NOT_MENDED or (fault.kind == "unexpected" and not _is_unnamed(fault))
     ]
     as_they_read = report.state == "recoverable" and not any(group.spare or group.gone for group in report.groups)
     drives = [fault for fault in mended if not _is_bucket(fault.mount, copies)]
@@ -239,12 +252,6 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         )
     if any(_is_unnamed(fault) for fault in faults):
         yield "nobody signed what is unexpected: move it away, if it is not known to you"
-    if report.state == "recoverable" and any(group.missing and BLOCKS not in group.gone for group in report.groups):
-        unknown = away - {drive.mount for group in report.groups for drive in group.present}
-        if unknown and sum(len(group.missing) for group in report.groups) <= len(unknown):
-            yield "unpack and training do without what was not reached; nothing of it is to be repaired"
-        else:
-            yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
 
 
 def _failing(report: InspectReport | VerifyReport) -> Iterator[str]:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from sealift.errors import BadInput
 from sealift.reading.origin_copies import OriginCopies
 from sealift.reading.survey import survey
-from sealift.reading.survey_nobodys import bereft
 from sealift.stages import fetch_check
 from sealift.stages import repair_far as far_away
 from sealift.stages import repair_foretell as foretell
@@ -107,10 +106,7 @@ def repair(
         answer.left += looking.beyond(found, beside)
         if alone:
             answer.unseen = looking.named_away(report, {group.group for group in found.groups})
-            answer.notices += [
-                *planning.no_seal(found),
-                *planning.not_here({group.group for group in found.absent} - bereft(found).keys()),
-            ]
+            answer.notices += [*planning.no_seal(found), *planning.not_here(planning.away(found))]
     mended: set[tuple[int, int]] = set()
     for plan in plans:
         files = SmallFiles(found, plan.group, origin)

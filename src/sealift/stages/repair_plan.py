@@ -222,6 +222,11 @@ def check_mounted(
         )
 
 
+def away(found: Survey) -> set[int]:
+    """Groups of the seal of which no drive is here, as far as the drives here say which they are."""
+    return {group.group for group in found.absent} - bereft(found).keys()
+
+
 def not_here(groups: Collection[int]) -> list[str]:
     """A line about groups of the shipment of which no drive is anywhere here."""
     if not groups:

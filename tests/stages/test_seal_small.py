@@ -5,6 +5,7 @@ import itertools
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from test_seal_stage import Yard, packed, refused, yard  # noqa: F401 -- fixtures
 
-from sealift.errors import BadInput, Refused
+from sealift.errors import BadInput, DriveFault, Refused
 from sealift.formats import manifest as mf
-from sealift.stages import repair
+from sealift.stages import repair, seal_drives
 
 LEAVE = "leave that mount away"
 NAMES = (mf.SIGNATURE, *mf.GROUP_FILES, *mf.OWN_FILES)
@@ -177,6 +178,22 @@ def test_a_drive_that_is_given_under_two_names_is_one(yard, tmp_path):
     (tmp_path / "name").symlink_to(yard.mounts[1])
     made = yard.seal(*yard.mounts[:3], str(tmp_path / "name"), f"{yard.mounts[0]}/")
     assert [mount for mount, _, _ in made.drives] == yard.mounts[:3]
+
+
+def test_nobody_reads_on_where_a_drive_failed(yard, monkeypatch):
+    def read(drive, name, ref, seen):
+        if drive.mount == yard.mounts[1]:
+            raise DriveFault("it went away", drive=drive.mount)
+        for _ in range(1000):
+            seen(0)
+            time.sleep(0.01)
+        return True
+
+    monkeypatch.setattr(seal_drives, "is_as_written", read)
+    begun = time.monotonic()
+    with pytest.raises(DriveFault, match="it went away"):
+        yard.seal(*yard.mounts)
+    assert time.monotonic() - begun < 5
 
 
 def test_the_small_files_are_read_and_that_is_told(yard):

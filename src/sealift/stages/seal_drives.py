@@ -13,7 +13,7 @@ import os
 import threading
 from array import array
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.drives import hung
@@ -114,7 +114,14 @@ def attached(
     _check_apart(known, groups)
     reading = _Reading(sum(_bytes_of(card, groups) for _, card in known), progress)
     with ThreadPoolExecutor(max_workers=len(known) or 1) as pool:
-        looked = list(pool.map(lambda each: _look(each[0], each[1], groups[each[1].group], reading), known))
+        jobs = [pool.submit(_look, drive, card, groups[card.group], reading) for drive, card in known]
+        try:
+            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+        finally:
+            reading.stop()  # those that read on, where one failed or somebody wants to leave: the pool waits for them
+    for job in done:
+        job.result()  # raises what went wrong first
+    looked = [job.result() for job in jobs]
     for each in looked:
         if not {PACKS, MANIFEST} & each.wrong.keys():  # else nothing tells which packs there should be
             found.saw(each.card.group, each.card.slot, each.drive.mount, each.lacks)
@@ -204,15 +211,26 @@ def _check_apart(known: Sequence[tuple[Drive, DriveCard]], groups: Sequence[Pack
         )
 
 
+class _Stopped(Exception):
+    """What is read is wanted no more; nobody sees this."""
+
+
 class _Reading:
-    """How much of the small files was read, by mount; told from any thread."""
+    """How much of the small files was read, by mount; told from any thread, which ends there once it is stopped."""
 
     def __init__(self, total: int, tell: Progress) -> None:
         self._total, self._tell, self._done, self._lock = total, tell, Counter[str](), threading.Lock()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Another drive failed, or whoever waits was interrupted."""
+        self._stopped = True
 
     def add(self, mount: str, count: int) -> None:
         """So many bytes more of one drive."""
         with self._lock:
+            if self._stopped:
+                raise _Stopped
             self._done[mount] += count
             self._tell(self._done.total(), self._total, self._done)
 

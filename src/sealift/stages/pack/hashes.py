@@ -48,7 +48,7 @@ def opened(path: str) -> Iterator[IO[bytes]]:
 
 def _not_whole(path: str, why: str) -> SealiftError:
     return SealiftError(
-        f"the state folder is damaged: {path}: {why}; the drives are untouched",
+        f"the state folder is damaged: {path}: {why}; what is committed is safe on the drives",
         hint="put that file back, if there is a copy of the state folder. else the same command with another, empty "
         "--state goes on from the copies of the journal that are on the drives; what is signed is taken over with "
         "--shipment ID, too (it is in drive.json on each)",

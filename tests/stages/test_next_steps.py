@@ -1,6 +1,7 @@
 """What inspect, verify and repair say of odd company, a lost seal, folders of packs: true, and with what to do."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -411,6 +412,23 @@ def test_a_drive_that_nothing_tells_which_it_is_is_left_away_and_made_anew(fleet
     assert words.startswith("what was signed is whole, of everything on the drives here that can be told")
     assert steps(words) == [f"{where}, so much of it is damaged. leave it away: no drive is missing without it"]
     ask("repair", fleet.mount(0, 0), fleet.mount(0, 2), new, code=0)
+
+
+@pytest.mark.parametrize("how", ["link", "pipe", "rotten"])
+def test_a_brought_pack_that_is_no_file_is_not_called_rotten(fleet, ask, tmp_path, how):
+    bag = bag_of(fleet, tmp_path / "bag", (1, 0))
+    path = Path(bag, "sealift", pack(1, 0))
+    if how == "rotten":
+        fleets.flip(path, 3)
+    else:
+        path.rename(tmp_path / "aside")
+        path.symlink_to(tmp_path / "aside") if how == "link" else os.mkfifo(path)
+    says = "once more: its packs are rotten" if how == "rotten" else f"as a file: sealift/{pack(1, 0)} is a link,"
+    for command in ("inspect", "verify", "repair"):
+        words = ask(command, *fleet.mounts, bag, code=3)
+        (step,) = steps(words)
+        assert step.startswith(f"bring what is at {bag} {says}")
+        assert how == "rotten" or "rotten" not in words
 
 
 def test_packs_of_two_drives_in_one_folder_are_told_as_that_and_not_as_damaged(tmp_path, capsys):

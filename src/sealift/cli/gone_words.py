@@ -59,6 +59,13 @@ def of_nobodys(faults: Iterable[Fault]) -> Iterator[str]:
         yield f"of {where} {HOW_MANIFEST.format(folder=folder)}"
 
 
+def of_strange(where: str, path: str, *, no_file: bool) -> str:
+    """A folder to which packs were brought, and in which none is one of these groups as it was signed."""
+    if no_file:
+        return f"bring what is at {where} as a file: sealift/{path} is a link, or no file; links are not followed"
+    return f"bring what is at {where} once more: its packs are rotten, or not of this shipment"
+
+
 def of_no_drive(where: str, why: str) -> str:
     """A place that was given, and in which there is no drive of sealift; `why` as the fault's detail has it."""
     if why.endswith("nothing is mounted there"):

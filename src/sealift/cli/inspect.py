@@ -18,6 +18,7 @@ from sealift.cli.gone_words import (
     of_nobodys,
     of_signature,
     of_silent,
+    of_strange,
     of_twins,
     of_unidentified,
     unidentified,
@@ -191,10 +192,15 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
         come = "then mount what is still not here" if lost else "mount what is still to come"
         yield f"{seal}{come} and run this again (--final when nothing more will come)"
-    from sealift.stages.verify_bags import MIXED, ONE_FOLDER
+    from sealift.reading.survey_views import STRANGE_PACKS
+    from sealift.stages.verify_bags import MIXED, NO_FILE, ONE_FOLDER
 
     mixed = {fault.mount for fault in report.faults if fault.detail.endswith(MIXED)}
     yield from (f"{_clean(mount or '')}: {MIXED}: {ONE_FOLDER}" for mount in sorted(mixed)[: common.SHOWN])
+    brought = [fault for fault in report.faults if fault.detail in {STRANGE_PACKS, NO_FILE}]
+    for fault in brought[: common.SHOWN]:
+        yield _clean(of_strange(fault.mount or "", fault.path or "", no_file=fault.detail == NO_FILE))
+    nowhere |= set(map(id, brought))
     untold = unidentified(report.faults)
     missing = any(group.missing for group in report.groups)
     lost = any(group.recoverable_bytes < group.total_bytes for group in report.groups)

@@ -23,6 +23,7 @@ from sealift.cli.gone_words import (
     of_nobodys,
     of_signature,
     of_silent,
+    of_strange,
     of_twins,
     of_unidentified,
     unidentified,
@@ -32,6 +33,7 @@ from sealift.formats.sizes import counted
 from sealift.reading.survey_views import STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
+from sealift.stages.verify_bags import NO_FILE
 from sealift.stages.verify_names import MORE
 
 if TYPE_CHECKING:
@@ -312,7 +314,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
             continue
         if fault.kind == "unreadable" and fault.mount in failing:
             continue
-        if fault.kind == "unexpected":
+        if fault.kind == "unexpected" and fault.detail != NO_FILE:
             unsigned.setdefault(fault.mount or fault.drive, []).append(fault)
             continue
         yield _advice(fault, result)
@@ -429,8 +431,8 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.kind in {"foreign", "replayed"}:
         what = f"leave {where} away" if where.startswith("s3://") else f"pull {where}"
         return f"{what}: it does not belong to this shipment as it was sealed; it does no harm here"
-    if fault.detail == STRANGE_PACKS:
-        return f"bring what is at {where} once more: its packs are rotten, or not of this shipment"
+    if fault.detail in {STRANGE_PACKS, NO_FILE}:
+        return of_strange(where, fault.path or "", no_file=fault.detail == NO_FILE)
     if fault.kind == "missing" and fault.path == "":
         return of_no_drive(where, fault.detail)
     if fault.path == "blocks.bin" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):

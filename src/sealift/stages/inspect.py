@@ -74,6 +74,7 @@ def inspect(
     with ThreadPoolExecutor(max_workers=min(32, len(checks) or 1)) as pool:
         list(pool.map(DriveCheck.check_presence, checks))
     verify_bags.tell_mixed(checks)
+    verify_bags.tell_no_files(found)
     for check in checks:
         entry = join.present_checked(check, verified=False)
         known[check.group.group].copies.setdefault(check.slot, []).insert(0, entry)

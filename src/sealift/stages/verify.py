@@ -181,6 +181,7 @@ def read_drives(
     with memory or State(state if checks else None, again=again) as remembered:
         run_checks(checks, remembered, progress)
         verify_bags.tell_mixed(checks)
+        verify_bags.tell_no_files(found)
         whole = {(check.group.group, check.slot) for check in checks if check.away is None}
         if all((check.group.group, check.slot) in whole for check in checks):
             remembered.forget()  # else the pass has not ended: the same command goes on

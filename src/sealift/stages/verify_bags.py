@@ -1,4 +1,4 @@
-"""Folders of packs that were brought: one of another drive than the others are is told as that, and not as damaged.
+"""Folders of packs that were brought: what is another drive's, or no file, is told as that, and not as damaged.
 
 A folder is read as packs of one drive (reading/survey_slots.py): two drives of a group
 may have different packs under one name.
@@ -6,6 +6,7 @@ may have different packs under one name.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,18 @@ from blake3 import blake3
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError
 from sealift.formats import manifest as mf
+from sealift.reading.survey_views import STRANGE_PACKS, Problem
 from sealift.stages.verify_read import Found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sealift.reading.survey_views import Survey
     from sealift.stages.verify_read import DriveCheck
 
 MIXED = "packs of several drives are in one folder"
 ONE_FOLDER = "those of one are read, and the others lie there unused: put those of each drive into a folder of its own"
+NO_FILE = "a link, or no file at all, in the place of a pack that was brought: links are not followed"
 _OTHERWISE = {"rotten", "truncated", "extended", "unexpected"}
 
 
@@ -36,6 +40,19 @@ def tell_mixed(checks: Sequence[DriveCheck]) -> None:
             if whose := _whose(check, os.fsdecode(path)):
                 check.faults = [each for each in check.faults if each.path != path]
                 check.faults.append(Found(path, "unexpected", f"a pack of {' or '.join(whose)}: {MIXED}", None))
+
+
+def tell_no_files(found: Survey) -> None:
+    """Of a folder in which no pack is one of these groups, say so where the one that was looked at is no file."""
+    for view in found.views:
+        for place, problem in enumerate(view.problems):
+            if problem.detail != STRANGE_PACKS:
+                continue
+            with contextlib.suppress(DriveFault):
+                try:
+                    view.drive.size(problem.path)
+                except FormatError:
+                    view.problems[place] = Problem(problem.path, "unexpected", NO_FILE)
 
 
 def _whose(check: DriveCheck, name: str) -> list[str]:

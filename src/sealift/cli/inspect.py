@@ -166,7 +166,6 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     from sealift.stages.verify_report import VerifyReport
 
     yield from of_signatures(report)
-    nowhere = {id(fault) for faults in _unsigned(report).values() for fault in faults}
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE}
     far = _far(report)
     for mount in sorted(strange)[: common.SHOWN]:
@@ -192,24 +191,15 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
         come = "then mount what is still not here" if lost else "mount what is still to come"
         yield f"{seal}{come} and run this again (--final when nothing more will come)"
-    from sealift.reading.survey_views import STRANGE_PACKS
-    from sealift.stages.verify_bags import MIXED, NO_FILE, ONE_FOLDER
 
-    mixed = {fault.mount for fault in report.faults if fault.detail.endswith(MIXED)}
-    yield from (f"{_clean(mount or '')}: {MIXED}: {ONE_FOLDER}" for mount in sorted(mixed)[: common.SHOWN])
-    brought = [fault for fault in report.faults if fault.detail in {STRANGE_PACKS, NO_FILE}]
-    for fault in brought[: common.SHOWN]:
-        yield _clean(of_strange(fault.mount or "", fault.path or "", no_file=fault.detail == NO_FILE))
-    nowhere |= set(map(id, brought))
+    yield from _of_brought(report)
+    yield from _of_unidentified(report)
+    spoken = {id(fault) for faults in (*_unsigned(report).values(), _brought(report)) for fault in faults}
     untold = unidentified(report.faults)
-    missing = any(group.missing for group in report.groups)
-    lost = any(group.recoverable_bytes < group.total_bytes for group in report.groups)
-    for mount in sorted(untold)[: common.SHOWN]:
-        yield of_unidentified(_clean(mount), missing=missing, lost=lost)
     faults = [
         fault
         for fault in report.faults
-        if id(fault) not in nowhere
+        if id(fault) not in spoken
         and fault.mount not in strange | untold
         and not (_is_no_drive(fault) or is_silent(fault))
         and fault.kind != _AWAY
@@ -220,9 +210,9 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     yield from map(_clean, of_twins(fault for fault in faults if fault.kind == "conflict"))
     if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
         yield "ask the origin about what is undeclared or signed twice, before you go on"
-    yield from _mending(
-        report, [fault for fault in faults if not (fault.mount in mixed and fault.kind == "unexpected")]
-    )
+    yield from _of_mending(report, faults, far)
+    if any(_is_unnamed(fault) for fault in faults):
+        yield "nobody signed what is unexpected: move it away, if it is not known to you"
     if report.state == "recoverable" and any(group.missing and BLOCKS not in group.gone for group in report.groups):
         unknown = away - {drive.mount for group in report.groups for drive in group.present}
         if unknown and sum(len(group.missing) for group in report.groups) <= len(unknown):
@@ -231,10 +221,39 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
             yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
 
 
-def _mending(report: InspectReport | VerifyReport, faults: Sequence[Fault]) -> Iterator[str]:
-    """How drives and copies in a bucket become whole again, and what nobody signed goes."""
+def _brought(report: InspectReport | VerifyReport) -> list[Fault]:
+    """What is of no use in folders to which packs were brought, and is neither damaged nor to be mended."""
+    from sealift.reading.survey_views import STRANGE_PACKS
+    from sealift.stages.verify_bags import MIXED, NO_FILE
+
+    return [each for each in report.faults if each.detail in {STRANGE_PACKS, NO_FILE} or each.detail.endswith(MIXED)]
+
+
+def _of_brought(report: InspectReport | VerifyReport) -> Iterator[str]:
+    """How each such folder is to be brought instead."""
+    from sealift.stages.verify_bags import MIXED, NO_FILE, ONE_FOLDER
+
+    first: dict[str, Fault] = {}
+    for fault in _brought(report):
+        first.setdefault(fault.mount or "", fault)
+    for mount, fault in islice(first.items(), common.SHOWN):
+        if fault.detail.endswith(MIXED):
+            yield f"{_clean(mount)}: {MIXED}: {ONE_FOLDER}"
+        else:
+            yield _clean(of_strange(mount, fault.path or "", no_file=fault.detail == NO_FILE))
+
+
+def _of_unidentified(report: InspectReport | VerifyReport) -> Iterator[str]:
+    """What to do with drives that nothing tells which they are."""
+    missing = any(group.missing for group in report.groups)
+    lost = any(group.recoverable_bytes < group.total_bytes for group in report.groups)
+    for mount in sorted(unidentified(report.faults))[: common.SHOWN]:
+        yield of_unidentified(_clean(mount), missing=missing, lost=lost)
+
+
+def _of_mending(report: InspectReport | VerifyReport, faults: Sequence[Fault], far: set[str]) -> Iterator[str]:
+    """Who mends those of these faults that can be mended."""
     copies = {drive.mount for group in report.groups for drive in group.present if drive.in_bucket}
-    far = _far(report)
     mended = [
         fault
         for fault in faults
@@ -256,8 +275,6 @@ def _mending(report: InspectReport | VerifyReport, faults: Sequence[Fault]) -> I
             "same place, from the drives or from these copies, writes what is not there; until then unpack and "
             "training rebuild it as they read"
         )
-    if any(_is_unnamed(fault) for fault in faults):
-        yield "nobody signed what is unexpected: move it away, if it is not known to you"
 
 
 def _failing(report: InspectReport | VerifyReport) -> Iterator[str]:

@@ -191,7 +191,6 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
         come = "then mount what is still not here" if lost else "mount what is still to come"
         yield f"{seal}{come} and run this again (--final when nothing more will come)"
-
     yield from _of_brought(report)
     yield from _of_unidentified(report)
     spoken = {id(fault) for faults in (*_unsigned(report).values(), _brought(report)) for fault in faults}

@@ -30,7 +30,7 @@ from sealift.cli.gone_words import (
 )
 from sealift.formats.manifest import PACK_FILE
 from sealift.formats.sizes import counted
-from sealift.reading.survey_views import STRANGE_PACKS
+from sealift.reading.survey_views import DOUBTED, STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
 from sealift.stages.verify_bags import NO_FILE
@@ -431,6 +431,11 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.kind in {"foreign", "replayed"}:
         what = f"leave {where} away" if where.startswith("s3://") else f"pull {where}"
         return f"{what}: it does not belong to this shipment as it was sealed; it does no harm here"
+    if fault.detail == DOUBTED:
+        return (
+            f"nothing is written at {where}: mount a drive of each group with it, with its packs.bin and blocks.bin, "
+            f"which tell whose packs these are; or leave it away, and `--onto` an empty drive makes {fault.drive} anew"
+        )
     if fault.detail in {STRANGE_PACKS, NO_FILE}:
         return of_strange(where, fault.path or "", no_file=fault.detail == NO_FILE)
     if fault.kind == "missing" and fault.path == "":

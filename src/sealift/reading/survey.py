@@ -372,7 +372,7 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
     lies beside them.
     """
     by_digest = {group.digest: group for group in found.groups}
-    open_cases = []
+    open_cases, others = list[DriveView](), list[DriveView]()
     for view in found.views:
         if view.standing in {"empty", "foreign"}:
             continue
@@ -394,13 +394,18 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
             )
             view.slot = place.slot
             of_another = place.slot is None and view.card is not None and view.card.group != group.group
-            if place.strange or place.blind or of_another:  # with the group's manifest, and not known by more of it
+            if place.strange or of_another:  # with the group's manifest, and not of the group
+                others.append(view)
+            elif not place.by_packs and (place.unsure or place.blind):  # nor known to be
                 open_cases.append(view)
-    for view in open_cases:
+    for view in [*open_cases, *others]:
         group, slot = _group_of(found, view)
-        _put(found, view, group, slot)
+        if group is not None or view in others:
+            _put(found, view, group, slot)
         if group is None and not view.small and all(each.kind == "missing" for each in view.problems):
             survey_nobodys.note_packs(found, view)
+    for view in [view for view in [*open_cases, *others] if view.doubted and _is_another_there(found, view)]:
+        _put(found, view, None, None)
     chosen = {group.manifest_bytes: group.group for group in found.groups}
     found.groups = [group for group in found.groups if group.views]
     for view in found.views:
@@ -429,20 +434,38 @@ def _place(found: Survey, checker: Checker, *, sealed: bool) -> None:
 def _group_of(found: Survey, view: DriveView) -> tuple[GroupView | None, int | None]:
     """Group and slot of a drive with another manifest or none, or with packs of another group: its packs decide.
 
-    Where they are of none that is here, its other files do, in doubt while there are groups whose packs they may be;
-    and where they do not read.
+    Where none of them is known, its other files do: in doubt while they may be packs of another group, one that is not
+    here or that nobody can tell, and where they do not read.
     """
-    other: tuple[GroupView | None, int | None] = None, None
-    for group in sorted(found.groups, key=lambda each: view.card is None or each.group != view.card.group):
+    places: dict[int, survey_slots.Place] = {}
+    for group in found.groups:
+        packs, blocks = group.open_pages(also=view)  # any copy will do, as it is proved
         strict = view.small.get(mf.MANIFEST) != group.manifest_bytes
-        place = survey_slots.find(view.drive, view.card, group.manifest, group.packs, group.blocks, strict=strict)
+        place = survey_slots.find(view.drive, view.card, group.manifest, packs, blocks, strict=strict)
+        packs.close()
+        blocks.close()
         if place.by_packs:
-            view.doubted = False
             return group, place.slot
-        if place.slot is not None and other[0] is None:
-            other = group, place.slot
-            view.doubted = place.blind or (place.strange and len(found.groups) < found.groups_total)
-    return other
+        places[group.group] = place
+    for group in sorted(found.groups, key=lambda each: view.card is None or each.group != view.card.group):
+        place = places[group.group]
+        if place.slot is not None:
+            others = [each for number, each in places.items() if number != group.group]
+            others_may = len(found.groups) < found.groups_total or any(each.unsure for each in others)
+            view.doubted = place.blind or ((place.strange or place.unsure) and others_may)
+            return group, place.slot
+    return None, None
+
+
+def _is_another_there(found: Survey, view: DriveView) -> bool:
+    """Whether the drive whose slot it claims is here, and is known by more than claims."""
+    return any(
+        each.slot == view.slot and not each.doubted
+        for group in found.groups
+        if group.group == view.group
+        for each in group.views
+        if each is not view
+    )
 
 
 def _put(found: Survey, view: DriveView, group: GroupView | None, slot: int | None) -> None:

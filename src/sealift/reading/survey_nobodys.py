@@ -50,6 +50,9 @@ def note_drives(found: Survey) -> None:
         view.problems = [each for each in view.problems if each.path not in {mf.MANIFEST, mf.SIGNATURE}]
         view.problems.insert(0, Problem(mf.MANIFEST, kind, f"{BY_CARD}{view.card.id}: {NO_MANIFEST}"))
     for view in found.views:
+        if view.standing == "unidentified" and view.doubted:  # the drive that it claims to be is another one
+            view.problems = [Problem(mf.MANIFEST, "rotten", NOBODYS_PACKS)]
+            continue
         card = view.card
         ours = any(view.small.get(mf.MANIFEST) == group.manifest_bytes for group in found.groups)
         if view.standing == "unidentified" and ours and card and card.shipment != found.shipment:

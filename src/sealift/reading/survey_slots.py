@@ -36,6 +36,7 @@ class Place(NamedTuple):
     slot: int | None
     by_packs: bool = False
     strange: bool = False  # none of the packs that are looked at is the group's, though there are some
+    unsure: bool = False  # of some that are looked at nobody can say whether they are
     blind: bool = False  # packs are there that do not read, and drive.json alone says which drive it is
 
 
@@ -57,7 +58,7 @@ def find(
     claim = card.slot if card is not None and of and card.slot < manifest.n else None
     exact = claim is not None and card is not None and manifest.is_card(claim, card)
     votes: Counter[int] = Counter()
-    strange = unread = False
+    strange = unsure = unread = False
     try:
         stripes = _sample(manifest.geometry.stripes)
         for again in (False, True):
@@ -67,7 +68,7 @@ def find(
                 if claim in told.slots:
                     return Place(claim, by_packs=True)
                 votes.update(told.slots)
-                strange, unread = strange or told.strange, unread or told.unread
+                strange, unsure, unread = strange or told.strange, unsure or told.unsure, unread or told.unread
             if votes or (exact and not strange):
                 break
     except DriveFault:  # a host that does not answer is not asked sixteen times
@@ -76,10 +77,10 @@ def find(
         return Place(votes.most_common(1)[0][0], by_packs=True)
     by_files = None if strange and card is not None and not of else _slot_by_own_files(drive, manifest)
     if by_files is not None:
-        return Place(by_files, strange=strange)
+        return Place(by_files, strange=strange, unsure=unsure)
     if strange or (strict and not exact):
-        return Place(None, strange=strange)
-    return Place(claim, blind=unread)
+        return Place(None, strange=strange, unsure=unsure)
+    return Place(claim, unsure=unsure, blind=unread)
 
 
 def slot_of_claimed(
@@ -154,12 +155,14 @@ class _Told(NamedTuple):
     there: bool = False  # one is there that reads
     slots: frozenset[int] = frozenset()
     strange: bool = False  # one is not the group's: it begins as none does, and what all begin with is known
+    unsure: bool = False  # one begins as none does, as far as is known
     unread: bool = False  # one is there that does not read
 
 
 def _slots_of_pack(drive: Drive, manifest: Manifest, packs: PagedFile, blocks: PagedFile, stripe: int) -> _Told:
     n, data = manifest.n, manifest.geometry.data
-    there, found, strange, unread = False, set[int](), False, False
+    there, found = False, set[int]()
+    strange = unsure = unread = False
     digests: dict[tuple[int, int], bytes] = {}  # packs of a stripe are mostly as long as each other
     for role in (0, data):  # a data pack and a parity pack of one stripe differ in name; only one can be here
         if role >= n:
@@ -184,8 +187,8 @@ def _slots_of_pack(drive: Drive, manifest: Manifest, packs: PagedFile, blocks: P
                 digests[role, length] = blake3(start[:length]).digest()
             if digests[role, length] == digest:
                 found.add(mf.slot_of(stripe, other, n))
-        strange |= known and len(found) == before
-    return _Told(there, frozenset(found), strange, unread)
+        strange, unsure = strange or (known and len(found) == before), unsure or (not known and len(found) == before)
+    return _Told(there, frozenset(found), strange, unsure, unread)
 
 
 def _first_block(drive: Drive, name: str) -> bytes | None:

@@ -58,6 +58,7 @@ HOW_MANIFEST = (
     "manifest.json.sig, packs.bin and blocks.bin, as the origin keeps them in its state folder, {folder}, into "
     "sealift/ on one of these drives: `sealift repair MNT...` proves them, and puts them on the others"
 )
+DOUBTED = "no pack here that was looked at is known to be one of that drive: it may be another one"
 STRANGE_PACKS = "or another shipment's: no pack that was looked at here is one of these groups as it was signed"
 Standing = Literal["member", "foreign", "replayed", "unidentified", "empty"]
 
@@ -255,12 +256,14 @@ class GroupView:
         here = self.copies
         return [row for row in self.manifest.drives if row.slot not in here]
 
-    def open_pages(self, cache: int = 256) -> tuple[SharedPages, SharedPages]:
-        """packs.bin and blocks.bin over all copies, for one thread."""
-        manifest = self.manifest
+    def open_pages(self, cache: int = 256, also: DriveView | None = None) -> tuple[SharedPages, SharedPages]:
+        """packs.bin and blocks.bin over all copies, and those of one that may be no member, for one thread."""
+        manifest, views = self.manifest, list(self.views)
+        if also is not None and also not in views:
+            views.append(also)
         return (
             SharedPages(
-                self.views,
+                views,
                 mf.PACKS,
                 magic=mf.PACKS_MAGIC,
                 record=mf.PACK.size,
@@ -268,7 +271,7 @@ class GroupView:
                 cache=cache,
             ),
             SharedPages(
-                self.views,
+                views,
                 mf.BLOCKS,
                 magic=mf.BLOCKS_MAGIC,
                 record=paged.DIGEST,

@@ -21,7 +21,7 @@ from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, Signat
 from sealift.formats import manifest as mf
 from sealift.reading.survey import refuse_others
 from sealift.reading.survey_nobodys import bereft
-from sealift.reading.survey_views import NOBODYS_PACKS
+from sealift.reading.survey_views import DOUBTED, NOBODYS_PACKS
 from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage, bag_notices
@@ -410,12 +410,9 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
             continue
         room = MAX_LISTED - len(answer.left)
         if each.view.doubted:
-            answer.notices.append(
-                f"{each.view.mount} says that it is {each.view.name}, and no pack of it that was looked at begins as "
-                "one of that drive, or none reads: it may be another one, of a group of which no drive is here, say, "
-                "so that nothing is written there; mount one of each group with it, or leave it away"
-            )
-        if each.view.doubted or any(fault.kind in OTHERS for fault in each.faults):
+            answer.left.append(fault_at(each.view, mf.CARD.encode(), "rotten", DOUBTED, None))
+            continue
+        if any(fault.kind in OTHERS for fault in each.faults):
             answer.left += each.faults[:room]
             continue
         mended: list[Fault] = []

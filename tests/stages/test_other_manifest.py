@@ -262,3 +262,14 @@ def test_where_packs_are_gone_the_drives_own_files_are_believed_before_its_card(
     assert stage.exit_code(mend(drives)) == 0
     assert exit_code(look(drives)) == 0
     assert mf.decode_card(drives[1].read_small(mf.CARD, 1 << 20)).slot == 1
+
+
+def test_own_files_of_two_drives_tell_nothing():
+    drives = FLEET.memory()
+    for name, data in packs(drives[0]).items():
+        drives[0].put(name.decode(), bytes(each ^ 1 for each in data))
+    give(drives[0], 0, 1, [mf.CARD, mf.OPEN_ME])
+    before = everything(drives[0])
+    report = mend([drives[0], *drives[2:]])
+    assert everything(drives[0]) == before
+    assert report.missing == ["g0s0", "g0s1"]

@@ -265,7 +265,8 @@ def has_open_me(drive: Drive, row: DriveRow) -> bool:
 
 
 def _slot_by_own_files(drive: Drive, manifest: Manifest) -> int | None:
-    """The row whose OPEN-ME.txt or B3SUMS is the one on the drive."""
+    """The row whose OPEN-ME.txt or B3SUMS is the one on the drive; None where these are of two rows, or of none."""
+    told = set[int]()
     for name in mf.OWN_FILES:
         try:
             data = drive.read_small(name, MAX_OWN_FILE)
@@ -275,6 +276,5 @@ def _slot_by_own_files(drive: Drive, manifest: Manifest) -> int | None:
             continue
         mark = mf.FileRef(bytes=len(data), blake3=blake3(data).hexdigest())
         slots = [row.slot for row in manifest.drives if mark in {row.open_me, row.sums}]
-        if len(slots) == 1:
-            return slots[0]
-    return None
+        told |= set(slots) if len(slots) == 1 else set()
+    return told.pop() if len(told) == 1 else None

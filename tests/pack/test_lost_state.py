@@ -131,9 +131,13 @@ def test_a_drive_that_dies_after_its_group_was_signed_is_made_anew_and_the_lost_
     with pytest.raises(BadInput, match="nothing was packed") as caught:
         origin.pack(to=left, replace={before: new}, serials={new: origin.serial(new)})
     assert re.search(rf"{how}\. .* --shipment ID .* no --replace", caught.value.hint)
-    with pytest.raises(Refused, match="bears a signed manifest that this state folder does not know") as caught:
+    with pytest.raises(
+        Refused, match=rf"drive g0s1 \(serial {origin.serial(new)}, {new}\): nothing is on it"
+    ) as caught:
         origin.pack(shipment=shipment)
-    assert re.search(f"--shipment {shipment}: .*before that, {how}", caught.value.hint)
+    assert re.search(
+        f"`--onto {new}` makes it anew; then run the same .*in place of a dead one: {how}", caught.value.hint
+    )
     allowed = AllowedSigners.parse(origin.allowed)
     assert repair.repair(left, allowed=allowed, onto=[new], allow_same_filesystem=True).rebuilt == ["g0s1"]
     assert origin.pack(shipment=shipment).exit_code == 0
@@ -270,3 +274,56 @@ def test_a_group_of_another_source_is_not_taken_over(tmp_path):
         assert "as it is now" in taken_over(origin, result, tmp_path)
     (origin.source / "new").unlink()
     assert origin.pack(shipment=result.config.shipment, state=str(tmp_path / "other")).exit_code == 0
+
+
+def test_what_keeps_a_signed_group_from_being_taken_over_is_named_and_mended_as_the_hint_says(tmp_path):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    shipment = origin.pack().config.shipment
+    signed = origin.manifests()
+    allowed = AllowedSigners.parse(origin.allowed)
+
+    def refused(**how):
+        shutil.rmtree(origin.state)
+        with pytest.raises((Refused, BadInput)) as caught:
+            origin.pack(shipment=shipment, **how)
+        return str(caught.value), caught.value.hint
+
+    first, second, third = origin.mounts
+    shutil.rmtree(second)
+    os.mkdir(second)
+    path = shipments.Path(third, "sealift", mf.MANIFEST)
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    told, hint = refused()
+    assert f"drive g0s1 (serial {origin.serial(second)}, {second}): nothing is on it" in told
+    assert (
+        f"drive g0s2 (serial {origin.serial(third)}, {third}): its manifest.json is damaged, or its signature: " in told
+    )
+    assert first not in told
+    assert f"`sealift repair` of the others with `--onto {second}` makes it anew, and mends what another" in hint
+    assert "copy of the declaration" not in hint
+    repair.repair([first, third], allowed=allowed, onto=[second], allow_same_filesystem=True)
+    shipments.Path(first, "sealift", mf.SIGNATURE).unlink()
+    told, hint = refused()
+    assert "g0s0" in told
+    assert "it has no manifest.json.sig" in told
+    assert "`sealift repair` with all mounts" in hint
+    repair.repair(origin.mounts, allowed=allowed)
+    told, hint = refused(to=origin.mounts[:2])
+    assert told == "the declaration names 3 drives, 2 are attached"
+    assert f"group 0 of shipment {shipment} is signed on these" in hint
+    assert (
+        f"attach {origin.serial(third)}, too. where one is lost, `sealift repair` of the drives that are left" in hint
+    )
+    assert origin.pack(shipment=shipment).exit_code == 0
+    assert origin.manifests() == signed
+
+
+def test_drives_of_one_signed_group_of_several_are_taken_over_with_the_size_that_the_hint_names(tmp_path):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 1, 1, groups=2)
+    shipment = origin.pack().config.shipment
+    shutil.rmtree(origin.state)
+    mounts = [mount for mount in origin.mounts if "g0s" in mf.decode_card(
+        (shipments.Path(mount) / "sealift" / mf.CARD).read_bytes()).id]  # fmt: skip
+    with pytest.raises(BadInput, match="names 4 drives, 2 are attached") as caught:
+        origin.pack(to=mounts, shipment=shipment, group_size=None)
+    assert "taken over with all its drives: give --group-size 2, as it was packed, and" in caught.value.hint

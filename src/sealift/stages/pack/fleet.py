@@ -7,6 +7,7 @@ as can be; the deal depends on the declaration alone and is the same on every ho
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _SHOWN = 8
+MADE_ANEW = (
+    "`sealift repair` of the drives that are left, --onto NEW, makes a dead one anew; pack under a copy of the "
+    "declaration with NEW's serial number in its place, and seal under the declaration as it was, without NEW's mount"
+)
 _FIRST = manifest.CARD.encode() + b".part"  # all that a packing killed at its first write leaves
 
 
@@ -151,7 +156,8 @@ def deal(attached: Sequence[Attached], declaration: Declaration, *, parity: int,
         here = "1 is" if len(attached) == 1 else f"{len(attached)} are"
         raise BadInput(
             f"the declaration names {counted(len(declared), 'drive')}, {here} attached",
-            hint="attach all of them, or give --group-size N to pack them in groups as bays allow",
+            hint=_signed_apart(attached, set(declared))
+            or "attach all of them, or give --group-size N to pack them in groups as bays allow",
         )
     if len(everything) % size:
         raise BadInput(
@@ -165,6 +171,26 @@ def deal(attached: Sequence[Attached], declaration: Declaration, *, parity: int,
         )
     groups = in_groups(everything, len(everything) // size, carrier=lambda place: place.carrier)
     return Deal(groups, {each.serial: each for each in attached})
+
+
+def _signed_apart(attached: Sequence[Attached], declared: set[str]) -> str | None:
+    """What to do where fewer drives than are declared are attached, and these bear a group that is signed already."""
+    record = None
+    for each in attached:
+        with contextlib.suppress(DriveFault, FormatError):
+            data = manifest_of(each)
+            record = record or (data and manifest.decode_manifest(data)) or None
+    if record is None:
+        return None
+    text = (
+        f"group {record.group} of shipment {record.shipment} is signed on these, and is taken over with all its drives"
+    )
+    if record.groups > 1:
+        text += f": give --group-size {record.n}, as it was packed, and"
+        declared &= {row.serial for row in record.drives}
+    away = sorted(declared - {each.serial for each in attached})
+    where = f" attach {', '.join(away[:_SHOWN])}, too" if away else " the mounts of a whole group"
+    return f"{text}{':' * (record.groups == 1)}{where}. where one is lost, {MADE_ANEW}"
 
 
 def in_groups(listed: Sequence[T], groups: int, *, carrier: Callable[[T], str]) -> list[list[T]]:

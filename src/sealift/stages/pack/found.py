@@ -20,10 +20,11 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from blake3 import blake3
 
+from sealift.drives.base import reason
 from sealift.errors import BadInput, DriveFault, FormatError, Refused, SignatureInvalid
 from sealift.formats import manifest, paged, sshsig
 from sealift.stages.lacking import is_emptied, lacking
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import Manifest
+    from sealift.formats.sshsig import PublicKey
     from sealift.stages.pack.fleet import Attached
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.settle import Config
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NOTHING = "nothing is on it"
 _MAX_SIGNATURE = 1 << 20
 _PIECE = 1 << 20
 _BACK = "put the newer state folder back"
@@ -168,32 +171,27 @@ def _check_is_itself(work: Work, each: Attached, group: int, slot: int) -> None:
 def signed_there(work: Work, group: int) -> bool:
     """Whether a group that this journal does not know as signed is, on all of its drives, and is to be taken over.
 
-    Refused where another key signed it.
+    Refused where another key signed it, or where only some of the drives bear it as it was signed, and nothing of it is
+    known here.
     """
     journal, config = work.journal, work.config
     drives, known = work.deal.slots(group), journal.group(group)
     if known.state == "signed":
         return False
-    found = []
-    try:
-        found = [fleets.manifest_of(each) for each in drives if each is not None]
-        signature = None if drives[0] is None else drives[0].drive.read_small(manifest.SIGNATURE, _MAX_SIGNATURE)
-    except FAULTS:  # told when it is looked at for what is to be written
-        return False
-    if len(found) < len(drives) or found[0] is None or any(data != found[0] for data in found):
-        return False
-    record = manifest.decode_manifest(found[0])
-    if (record.shipment, record.group) != (config.shipment, group):
-        return False
     again = work.options.away is not None  # signed on another host meanwhile: this one's journal may know a part
     begun = known.stripes or journal.owed(group)
-    if begun and not again and not _is_whole(record, journal, config, drives):
+    there = [None if each is None else _signed_on(each, config.shipment, group) for each in drives]
+    whole = [each for each in there if each is not None and each.key is not None]
+    if not whole or any(each is None for each in there):
         return False
-    try:
-        ours = sshsig.verify(found[0], signature or b"", manifest.NAMESPACE) == work.signer.public_key
-    except SignatureInvalid:
-        ours = False
-    if not ours:
+    data, key, _ = whole[0]
+    if len(whole) < len(drives) or any(each.data != data for each in whole):
+        if not begun:
+            raise _not_as_it_is(work, group, there, data)
+        return False
+    if begun and not again and not _is_whole(manifest.decode_manifest(data), journal, config, drives):
+        return False
+    if key != work.signer.public_key:
         raise Refused(
             f"group {group} is signed on its drives, and not by the key of --sign-with: it is of another packing, and "
             "says nothing of this source. nothing was written",
@@ -201,6 +199,61 @@ def signed_there(work: Work, group: int) -> bool:
             "yours, attach other drives",
         )
     return True
+
+
+class _Signed(NamedTuple):
+    """A manifest as a drive bears it, and the key that signed it: None where it does not hold, and why not."""
+
+    data: bytes
+    key: PublicKey | None
+    why: str = ""
+
+
+def _signed_on(each: Attached, shipment: str, group: int) -> _Signed:
+    """What a drive bears as the manifest of this group."""
+    if is_emptied(each.drive):
+        return _Signed(b"", None, _NOTHING)
+    try:
+        data = fleets.manifest_of(each)
+        if data is None:
+            return _Signed(b"", None, f"it has no {manifest.MANIFEST}")
+        record = manifest.decode_manifest(data)
+        if (record.shipment, record.group) != (shipment, group):
+            return _Signed(data, None, f"its {manifest.MANIFEST} is of group {record.group} of {record.shipment}")
+        signature = each.drive.read_small(manifest.SIGNATURE, _MAX_SIGNATURE)
+        if signature is None:
+            return _Signed(data, None, f"it has no {manifest.SIGNATURE}")
+        return _Signed(data, sshsig.verify(data, signature, manifest.NAMESPACE))
+    except (SignatureInvalid, FormatError) as error:
+        return _Signed(b"", None, f"its {manifest.MANIFEST} is damaged, or its signature: {error}")
+    except DriveFault as error:
+        return _Signed(b"", None, reason(error, each.mount))
+
+
+def _not_as_it_is(work: Work, group: int, there: Sequence[_Signed | None], data: bytes) -> Refused:
+    """What to raise where some drives bear a signed group, and others keep it from being taken over."""
+    empty, serials = [], {row.slot: row.serial for row in manifest.decode_manifest(data).drives}
+    told, others = [], 0
+    for slot, (each, one) in enumerate(zip(work.deal.slots(group), there, strict=True)):
+        if each is None or one is None or (one.key is not None and one.data == data):
+            continue
+        is_empty = one.why == _NOTHING
+        others += not is_empty
+        if is_empty:
+            empty.append(each)
+        why = one.why or f"its {manifest.MANIFEST} is another one than theirs, and signed, too"
+        told.append(f"drive {manifest.drive_id(group, slot)} (serial {each.serial}, {each.mount}): {why}")
+    how = "`sealift repair` with all mounts of the group mends what a drive lacks"
+    if empty:
+        onto = " ".join(f"--onto {each.mount}" for each in empty)
+        how = f"`sealift repair` of the others with `{onto}` makes {'it' if len(empty) == 1 else 'them'} anew"
+        how += ", and mends what another lacks" * bool(others)
+    new = any(each.serial not in serials.values() for each in empty)
+    return Refused(
+        f"group {group} is signed on its drives, and is taken over only as all of them have it: {'; '.join(told)}. "
+        "nothing was written",
+        hint=f"{how}; then run the same command again" + f". in place of a dead one: {fleets.MADE_ANEW}" * new,
+    )
 
 
 def adopt(work: Work, group: int) -> None:
@@ -309,7 +362,7 @@ def _refused(work: Work, group: int, slot: int, each: Attached, what: str) -> Re
         "older than the drives, or another one. nothing was written, and what is signed is never replaced",
         hint=f"{_BACK}; if it is lost, attach all drives of the group and run the same command with an empty --state "
         f"and --shipment {work.config.shipment}: groups that are signed on their drives are taken over as they are (a "
-        f"drive that lacks its manifest gets it by `sealift repair` of all of them). before that, {settle.MADE_ANEW}",
+        f"drive that lacks its manifest gets it by `sealift repair` of all of them). before that, {fleets.MADE_ANEW}",
     )
 
 

@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 
 _MOUNTS = "mounts"  # a setting: serial -> mount, as last seen
 _REPLACED = "replaced"  # a setting: serial of a drive -> serial of the one in its place
-MADE_ANEW = (
-    "`sealift repair` of the drives that are left, --onto NEW, makes a dead one anew; pack under a copy of the "
-    "declaration with NEW's serial number in its place, and seal under the declaration as it was, without NEW's mount"
-)
 
 
 class Config(msgspec.Struct):
@@ -98,7 +94,7 @@ def replacements(options: Options, journal: Journal, config: Config | None) -> l
         raise BadInput(
             "--replace: nothing was packed in this state folder, so there is no drive to replace",
             hint="give the drives that are to be packed (--to), and no --replace; or, where the state folder of a "
-            f"signed group is lost, {MADE_ANEW}. that packing is the same command with --shipment ID (it is in "
+            f"signed group is lost, {fleets.MADE_ANEW}. that packing is the same command with --shipment ID (it is in "
             "drive.json on the others), and no --replace",
         )
     out: list[Replacement] = []

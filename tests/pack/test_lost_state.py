@@ -69,14 +69,25 @@ def test_a_state_that_lost_a_file_of_a_stripe_says_that_an_empty_one_goes_on(tmp
     assert any("goes on after stripe" in notice for notice in notices)
 
 
-def test_a_journal_that_is_cut_short_is_done_without_as_its_hint_says(tmp_path):
+def cut_short(path):
+    os.truncate(path, 5000)
+
+
+def all_but_the_first_page(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + bytes(byte ^ 0xFF for byte in data[4096:]))
+
+
+@pytest.mark.parametrize("spoil", [cut_short, all_but_the_first_page])
+def test_a_journal_that_is_damaged_is_done_without_as_its_hint_says(tmp_path, spoil):
     origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
     shipment = origin.pack().config.shipment
-    os.truncate(origin.state / "journal.sqlite", 5000)
-    with pytest.raises(BadInput, match="is no journal of sealift") as caught:
-        origin.pack()
-    assert "another, empty --state goes on from the copies of it" in caught.value.hint
-    assert f"with --shipment {shipment}, too" in caught.value.hint
+    spoil(origin.state / "journal.sqlite")
+    for ask in (origin.pack, lambda: status.look(str(origin.state))):  # what seal starts from
+        with pytest.raises(BadInput, match=r"journal\.sqlite is no journal of sealift, or damaged: ") as caught:
+            ask()
+        assert "another, empty --state goes on from the copies of it" in caught.value.hint
+        assert f"with --shipment {shipment}, too" in caught.value.hint
     assert origin.pack(state=str(tmp_path / "other"), shipment=shipment).exit_code == 0
 
 

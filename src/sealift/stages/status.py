@@ -20,7 +20,7 @@ from sealift.formats import typed
 from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest, drive_id
 from sealift.stages.lacking import beyond
 from sealift.stages.pack.crew import standing
-from sealift.stages.pack.journal import GONE, HEARD
+from sealift.stages.pack.journal import FILE, GONE, HEARD, is_damage, unreadable
 from sealift.trade.signing import read_limited
 
 _MAX_SUMMARY = 256 << 20
@@ -156,7 +156,7 @@ def seal_path(folder: str, shipment: str) -> str:
 
 def look(state: str) -> Status:
     """Everything the folder tells; BadInput when it is no state folder, or is damaged."""
-    path = os.path.join(state, "journal.sqlite")
+    path = os.path.join(state, FILE)
     if not os.path.isfile(path):
         raise BadInput(f"{state}: no packing has begun here", hint="give the folder that pack was given as --state")
     try:
@@ -211,6 +211,8 @@ def look(state: str) -> Status:
             groups[group.group] = msgspec.structs.replace(group, state="packing", stripes=stripes, source_bytes=read)
         changed, incomplete, passed = (int(count or 0) for count in told)
     except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
+        if is_damage(error):
+            raise unreadable(state, error) from error
         raise BadInput(f"{path} cannot be read: {error}", hint="the drives are untouched (sealift inspect)") from error
     return Status(
         config,
@@ -311,7 +313,7 @@ def _config(state: str, row: tuple[Any, ...] | None) -> Config:
     try:
         config = typed.decode(row[0], Config)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadInput(f"{state}: the journal's configuration does not parse: {error}") from error
+        raise unreadable(state, error) from error
     if not config.groups or not 0 <= config.parity < min(map(len, config.groups)):
         raise BadInput(f"{state}: the journal's configuration names no drives")
     return config

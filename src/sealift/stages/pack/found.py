@@ -14,8 +14,6 @@ is told by the journal's copies on the drives (copies.py), or, where there are n
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -85,14 +83,6 @@ def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
 def closed_folder(state: str, group: int) -> str:
     """Where a state folder keeps what a group was closed with."""
     return os.path.join(state, "groups", f"{group:04d}", "closed")
-
-
-def signed_in(state: str) -> str | None:
-    """The shipment of the groups that a state folder has as signed, whatever its journal says."""
-    for path in sorted(glob.glob(os.path.join(glob.escape(state), "groups", "*", "closed", manifest.MANIFEST))):
-        with contextlib.suppress(BadInput, FormatError):
-            return manifest.decode_manifest(read_limited(path, manifest.MAX_MANIFEST, "manifest")).shipment
-    return None
 
 
 def is_as_signed(path: str, reference: manifest.FileRef) -> bool:

@@ -9,6 +9,7 @@ is every stripe from `since` on. One process at a time: the state folder is lock
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import sqlite3
 import threading
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sealift.errors import BadInput, SealiftError
+from sealift.errors import BadInput, FormatError, SealiftError
 from sealift.formats import typed
+from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest
 from sealift.stages.lacking import beyond
 from sealift.stages.pack.journal_rows import (
     GroupState,
@@ -32,6 +34,7 @@ from sealift.stages.pack.journal_rows import (
     Wrong,
 )
 from sealift.stages.pack.queue import Cursor
+from sealift.trade.signing import read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -84,6 +87,7 @@ _LATER = {  # columns of read_back that came later, and what is known of them in
     "packed_again": "0",
 }
 VERSION = 2
+FILE = "journal.sqlite"  # in every state folder
 
 
 def damaged(what: object) -> SealiftError:
@@ -93,6 +97,31 @@ def damaged(what: object) -> SealiftError:
         hint="the packs on the drives are safe: the same command with an empty --state goes on from the copies of its"
         " journal that are on them; with --discard-group, too, it packs the unfinished group again",
     )
+
+
+def unreadable(folder: str, error: Exception) -> BadInput:
+    """What to raise where the journal in a state folder cannot be read, and how packing goes on without it."""
+    shipment = signed_in(folder) or "ID (it is in their drive.json)"
+    return BadInput(
+        f"{os.path.join(folder, FILE)} is no journal of sealift, or damaged: {error}",
+        hint="the drives are untouched. restore this file from a copy; or the same `sealift pack` command with "
+        "another, empty --state goes on from the copies of it that are on the drives; where groups are signed, with "
+        f"--shipment {shipment}, too",
+    )
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether `error` says that a journal is damaged: not that its disk is full, or that it may not be written."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def signed_in(folder: str) -> str | None:
+    """The shipment of the groups that a state folder has as signed, whatever its journal says."""
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "groups", "*", "closed", MANIFEST))):
+        with contextlib.suppress(BadInput, FormatError):
+            return decode_manifest(read_limited(path, MAX_MANIFEST, "manifest")).shipment
+    return None
 
 
 def no_room(folder: str, error: BaseException) -> SealiftError | None:
@@ -115,7 +144,7 @@ class Journal:
     """The journal in `folder`; safe to use from several threads, one at a time."""
 
     def __init__(self, folder: str) -> None:
-        self.path = os.path.join(folder, "journal.sqlite")
+        self.path = os.path.join(folder, FILE)
         self._lock = threading.RLock()
         try:
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -126,10 +155,7 @@ class Journal:
         except sqlite3.DatabaseError as error:
             if (full := no_room(folder, error)) is not None:
                 raise full from error
-            raise BadInput(
-                f"{self.path} is no journal of sealift: {error}",
-                hint="the drives are untouched; give another --state, or restore this file from a copy",
-            ) from error
+            raise unreadable(folder, error) from error
 
     def _grow(self) -> None:
         """Add the columns that a journal of an earlier version has not."""

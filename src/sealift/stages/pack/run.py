@@ -29,7 +29,7 @@ from sealift.stages.pack.catchup import reckon
 from sealift.stages.pack.copies import RESTORED, Copies, catch_up, restore
 from sealift.stages.pack.group import Progress, memory_needed
 from sealift.stages.pack.inputs import DEFAULT_PACK
-from sealift.stages.pack.journal import Journal, no_room
+from sealift.stages.pack.journal import Journal, is_damage, no_room, unreadable
 from sealift.stages.pack.notify import Notifier
 from sealift.stages.pack.provenance import Provenance
 from sealift.stages.pack.rows import memory_line, misread_rows, owed_rows, read_back_row, slow_rows
@@ -197,6 +197,8 @@ def _checked(options: Options, events: Events, notifier: Notifier, workers: Work
     except (sqlite3.Error, pa.ArrowException, msgspec.MsgspecError) as error:
         if (full := no_room(options.state, error)) is not None:
             raise full from error
+        if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
+            raise unreadable(options.state, error) from error
         raise SealiftError(
             f"the state folder {options.state} cannot be used: {str(error).splitlines()[0]}",
             hint="see that its disk has room and is writable, then run the same command again; the drives are safe",
@@ -216,7 +218,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
     only = inputs.selection(options, events)
     with ExitStack() as stack:
         lock = lock_state(options.state, stack)
-        journal = _journal(options.state)
+        journal = Journal(options.state)
         stack.callback(journal.close)
         copies = Copies(signer, recipients, options.away.identity if options.away else None)
         if options.discard_group and journal.setting(RESTORED):
@@ -287,20 +289,6 @@ def _look_again(work: Work, signed: Sequence[int]) -> list[str]:
     for group in signed:
         signed_drives.require(work, group)
     return lacking
-
-
-def _journal(state: str) -> Journal:
-    """The journal of a state folder. BadInput, which says how packing goes on without it."""
-    try:
-        return Journal(state)
-    except BadInput as error:
-        signed = found.signed_in(state)
-        raise BadInput(
-            str(error),
-            hint="the drives are untouched. restore this file from a copy; or the same command with another, empty "
-            "--state goes on from the copies of it that are on the drives; where groups are signed, with "
-            f"--shipment {signed or 'ID (it is in their drive.json)'}, too",
-        ) from error
 
 
 def _provenance(work: Work, declaration: declarations.Declaration, outbound: TrustedSeal | None) -> Provenance | None:

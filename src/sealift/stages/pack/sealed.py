@@ -12,11 +12,11 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.errors import Refused, SealiftError
+from sealift.stages.pack.journal import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-JOURNAL = "journal.sqlite"  # which every state folder has
 _MOST = 1000  # entries beside a state folder that are looked at
 
 
@@ -47,7 +47,7 @@ def _beside(state: str) -> Iterator[str]:
     above = os.path.dirname(state)
     with contextlib.suppress(OSError), os.scandir(above) as entries:
         for entry in itertools.islice(entries, _MOST):
-            if os.path.isfile(os.path.join(entry.path, JOURNAL)):
+            if os.path.isfile(os.path.join(entry.path, FILE)):
                 yield entry.path
 
 

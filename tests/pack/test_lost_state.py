@@ -7,6 +7,7 @@ import shutil
 import pytest
 import shipments
 
+from sealift.cli import status as status_cli
 from sealift.errors import BadInput, Refused, SealiftError
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
@@ -338,3 +339,31 @@ def test_drives_of_one_signed_group_of_several_are_taken_over_with_the_size_that
     with pytest.raises(BadInput, match="names 4 drives, 2 are attached") as caught:
         origin.pack(to=mounts, shipment=shipment, group_size=None)
     assert "taken over with all its drives: give --group-size 2, as it was packed, and" in caught.value.hint
+
+
+def test_manifests_of_two_groups_exchanged_in_the_state_folder_are_no_measure_of_drives(tmp_path, capsys):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 1, 1, groups=2)
+    shipment = origin.pack().config.shipment
+    before = [shipments.picture(mount) for mount in origin.mounts]
+    groups = origin.state / "groups"
+
+    def exchange():
+        (groups / "0000/closed").rename(tmp_path / "0000")
+        (groups / "0001/closed").rename(groups / "0000/closed")
+        (tmp_path / "0000").rename(groups / "0001/closed")
+
+    exchange()
+    with pytest.raises(Refused, match=r"0000/closed is another group's manifest, of group 1 of shipment") as caught:
+        origin.pack()
+    assert f"put the folders beneath {groups} back in their places" in caught.value.hint
+    assert f"another, empty --state and --shipment {shipment} takes over" in caught.value.hint
+    capsys.readouterr()
+    status_cli.show(status.look(str(origin.state)))
+    told = capsys.readouterr().out
+    assert "0001/closed is another group's manifest, of group 0" in told
+    assert "next: put the state folder right, as it says above" in told
+    assert origin.pack(state=str(tmp_path / "other"), shipment=shipment).exit_code == 0
+    exchange()
+    assert origin.pack().exit_code == 0
+    assert [each.kept for each in status.look(str(origin.state)).groups] == ["", ""]
+    assert [shipments.picture(mount) for mount in origin.mounts] == before

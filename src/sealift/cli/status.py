@@ -102,6 +102,8 @@ def show(found: Status) -> None:
             many = len(group.owed) > group.parity
             more = f"more drives are set aside than parity holds ({group.parity}). " * many
             say(f"    {more}{group.standing}")
+        if group.kept:
+            say(f"    {group.kept}")
         if group.spoilt:
             say(f"    small files were not as they were signed when they were read last: {', '.join(group.spoilt)}")
         for lacks in group.lacking:
@@ -134,7 +136,9 @@ def show(found: Status) -> None:
             say(f"  {line}")
     if not waiting:
         step = "" if found.sealed else "sealift release and seal"
-        if any(group.gone or (group.lost and group.lacking) for group in found.groups):
+        if any(group.kept for group in found.groups):
+            step = "put the state folder right, as it says above, and sealift pack once more"
+        elif any(group.gone or (group.lost and group.lacking) for group in found.groups):
             step = "put back what was taken away, and sealift pack once more: it says what is still gone"
         elif found.read_back["wrong"] or any(group.spoilt or group.lacking for group in found.groups):
             lost = any(group.lost for group in found.groups)

@@ -126,6 +126,7 @@ class GroupStatus(msgspec.Struct, frozen=True):
     gone: list[str] = []  # what of a signed group could not be had from its drives, when they were looked at last
     lacking: list[LackingDrive] = []  # drives of a signed group that lacked packs, each when it was looked at last
     wrong: list[tuple[int, int]] = []  # stripe and slot of packs that read back wrong, and are not rebuilt yet
+    kept: str = ""  # signed, and the state folder has not the manifest of that as it was signed: what it has
     standing: str = ""  # what can be read, where drives are set aside
     taken_over: bool = False  # signed, and not packed by this state: what is known of it is what its manifest says
 
@@ -209,6 +210,8 @@ def look(state: str) -> Status:
         for group in [each for each in groups if each.group in heard and each.state == "waiting"]:
             stripes, read = heard[group.group]
             groups[group.group] = msgspec.structs.replace(group, state="packing", stripes=stripes, source_bytes=read)
+        for group in [each for each in groups if each.state == "signed"]:
+            groups[group.group] = msgspec.structs.replace(group, kept=_kept(state, group.group, config.shipment))
         changed, incomplete, passed = (int(count or 0) for count in told)
     except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
         if is_damage(error):
@@ -372,6 +375,17 @@ def _packed_elsewhere(state: str, group: GroupStatus) -> GroupStatus:
         parity_bytes=totals.parity_bytes,
         taken_over=True,
     )
+
+
+def _kept(state: str, group: int, shipment: str) -> str:
+    """Why the state folder's manifest of a signed group is no measure of its drives, or nothing."""
+    from sealift.stages.pack.found import load_manifest
+
+    try:
+        load_manifest(state, group, shipment)
+    except SealiftError as error:
+        return f"{error}. {error.hint}" if error.hint else str(error)
+    return ""
 
 
 def _is_running(state: str) -> bool:

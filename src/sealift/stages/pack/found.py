@@ -56,10 +56,11 @@ _PIECE = 1 << 20
 _BACK = "put the newer state folder back"
 
 
-def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
+def load_manifest(state: str, group: int, shipment: str | None = None) -> tuple[Manifest, bytes, bytes]:
     """A signed group's manifest, its bytes and its signature, from the state folder.
 
-    BadInput where these are not there, SignatureInvalid unless they hold: drives are measured by them.
+    BadInput where these are not there, SignatureInvalid unless they hold, Refused where they are of another group, or
+    shipment where that is given: drives are measured by them.
     """
     folder = closed_folder(state, group)
     text = f"the state folder has not what group {group} was signed with: {folder}"
@@ -77,7 +78,20 @@ def load_manifest(state: str, group: int) -> tuple[Manifest, bytes, bytes]:
         sshsig.verify(data, signature, manifest.NAMESPACE)
     except (SignatureInvalid, FormatError) as error:
         raise SignatureInvalid(f"{text}: {error}", hint=hint) from error
+    if record.group != group or shipment not in {None, record.shipment}:
+        raise Refused(
+            f"the state folder is not as it was: what lies in {folder} is another group's manifest, of group "
+            f"{record.group} of shipment {record.shipment}; nothing was written",
+            hint="its drives are untouched, and are not to be changed. put the folders beneath "
+            f"{os.path.dirname(os.path.dirname(folder))} back in their places; or the same `sealift pack` command with "
+            f"another, empty --state and --shipment {shipment or record.shipment} takes over what is signed on them",
+        )
     return record, data, signature
+
+
+def manifest_here(work: Work, group: int) -> tuple[Manifest, bytes, bytes]:
+    """As `load_manifest`, of the shipment that is packed."""
+    return load_manifest(work.options.state, group, work.config.shipment)
 
 
 def closed_folder(state: str, group: int) -> str:
@@ -105,7 +119,7 @@ def check_signed(work: Work, group: int) -> None:
     BadInput where another drive of the shipment, or one that was replaced, is given in place of the one that has the
     slot. Packs are looked for when everything else is done (signed.py).
     """
-    _, data, _ = load_manifest(work.options.state, group)
+    _, data, _ = manifest_here(work, group)
     bare = []
     for slot, each in enumerate(work.deal.slots(group)):
         if each is None:

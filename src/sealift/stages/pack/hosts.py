@@ -443,7 +443,7 @@ class _Packing(Pass):
                 known = known._replace(state="packing", stripes=stripes)
             row = packed.get(number) or _row_of(known, len(places), self._options.parity)
             if known.state == "signed":
-                record = load_manifest(self._options.state, number)[0]
+                record = load_manifest(self._options.state, number, config.shipment)[0]
                 totals, row = record.totals, row | {"stripes": record.geometry.stripes, "state": "signed"}
                 each = (totals.packed_bytes, totals.parity_bytes, totals.files, totals.source_bytes)
                 sums = [a + b for a, b in zip(sums, each, strict=True)]

@@ -512,7 +512,7 @@ def _result(
     for number, places in enumerate(deal.groups):
         state = journal.group(number)
         if state.state == "signed":  # the journal of an adopted group is empty; its manifest is not
-            totals = found.load_manifest(work.options.state, number)[0].totals
+            totals = found.manifest_here(work, number)[0].totals
             each = (totals.packed_bytes, totals.parity_bytes, totals.files, totals.source_bytes)
         else:
             packed, parity_bytes, _, files, source_bytes = journal.totals(number, work.data)

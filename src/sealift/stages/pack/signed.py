@@ -38,7 +38,7 @@ def look(work: Work, group: int) -> None:
 
     A drive that does not answer lacks all of them as long as it does not.
     """
-    record, _, signature = found.load_manifest(work.options.state, group)
+    record, _, signature = found.manifest_here(work, group)
     drives, journal = work.deal.drives(group), work.journal
     amiss = found.on_drives(work, group, record, lambda each, slot: _is_amiss(each, slot, record, signature))
     work.amiss[group] = {slot for _, slot, bad in amiss if bad}
@@ -90,7 +90,7 @@ def _fault(work: Work, group: int, lost: list[int], wrong: Sequence[int]) -> Dri
     lacks = {each.slot: each for each in work.journal.lacks(group) if not {*lost}.isdisjoint(each.stripes)}
     each = [_text(work, group, lack) for lack in lacks.values()]
     each += [f"{_name(work, group, slot)}: not as written" for slot in sorted({*wrong} - lacks.keys())]
-    stripes = found.load_manifest(work.options.state, group)[0].geometry.stripes
+    stripes = found.manifest_here(work, group)[0].geometry.stripes
     too, gone = (
         (", or have other bytes there", "is lost as far as is known") if wrong else ("", "cannot be had from them")
     )

@@ -173,7 +173,7 @@ def look(work: Work, group: int) -> list[str]:
 
     DriveFault where no drive has one of those that all should have.
     """
-    record, data, signature = found.load_manifest(work.options.state, group)
+    record, data, signature = found.manifest_here(work, group)
     top = {manifest.SIGNATURE: signature, manifest.MANIFEST: data}
 
     def looked() -> list[tuple[Attached, int, _Wrong]]:
@@ -212,7 +212,7 @@ def look_kept(work: Work, group: int, *, whole: bool) -> None:
 
     Sealing takes them from there. A drive that has one as it was signed is named.
     """
-    record, _, _ = found.load_manifest(work.options.state, group)
+    record, _, _ = found.manifest_here(work, group)
     for name in (manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
         path = os.path.join(found.closed_folder(work.options.state, group), name)
         ref, size = record.group_file(name), -1

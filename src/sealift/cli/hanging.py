@@ -36,6 +36,7 @@ class Watch:
         self._thread.join()
 
     def _watch(self) -> None:
+        stopping.look_on()
         while not self._over.wait(_EVERY):
             stops = stopping.asked()
             for each in hung.look(_LATER + (hung.LEAVING if stops else hung.SILENCE)):

@@ -4,6 +4,9 @@
 library's error, and inside a finalizer Python prints it and goes on. So the handler also notes that it was asked:
 whatever ends a command afterwards is told as an interruption, and `check` raises again at the next step of the work.
 
+Where a drive holds the main thread in the kernel no handler runs at all, nor is a wakeup descriptor written to: the
+signal is pending until the drive answers. A thread that called `look_on` sees that.
+
 What is not here: what a command takes away when it is stopped; exit codes (main.py).
 """
 
@@ -23,14 +26,23 @@ _now: list[Stop] = []  # those whose signals are entered
 
 
 def asked() -> bool:
-    """Whether the command that works now was asked to stop."""
-    return any(stop.asked for stop in _now)
+    """Whether the command that works now was asked to stop; after `look_on` also while nothing reaches it."""
+    pending = signal.sigpending()
+    for stop in _now:
+        stop.asked = stop.asked or not pending.isdisjoint(stop.numbers)
+    return any(stop.asked for stop in list(_now))
+
+
+def look_on() -> None:
+    """Signals that ask the command to stop never come to the calling thread, and it sees those that are pending."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [number for stop in list(_now) for number in stop.numbers])
 
 
 class Stop:
     """Whether stopping was asked for since `signals` was entered."""
 
     asked = False
+    numbers: Sequence[signal.Signals] = ()
 
     def check(self) -> None:
         """Raise KeyboardInterrupt where one was lost on its way; for the steps of the work, not for cleaning up."""
@@ -55,6 +67,7 @@ class Stop:
 
         complain, sys.unraisablehook = sys.unraisablehook, quiet
         before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in numbers}
+        self.numbers = numbers
         _now.append(self)
         try:
             yield

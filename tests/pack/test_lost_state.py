@@ -7,6 +7,7 @@ import shutil
 import pytest
 import shipments
 
+from sealift.cli import pack_words
 from sealift.cli import status as status_cli
 from sealift.errors import BadInput, Refused, SealiftError
 from sealift.formats import manifest as mf
@@ -244,7 +245,23 @@ def test_a_group_that_is_signed_already_is_taken_over_and_not_packed_again(tmp_p
     assert any("signed on its drives already" in notice for notice in notices)
     assert (again.packed_bytes, again.files) == (first.packed_bytes, first.files)
     assert [shipments.picture(mount) for mount in origin.mounts] == before
+    assert again.groups[0]["stripes"] == first.groups[0]["stripes"] > 0
+    assert [each.groups[0]["taken_over"] for each in (first, again)] == [False, True]
     assert found.load_manifest(str(origin.state), 0)[0].shipment == first.config.shipment
+
+
+@pytest.mark.parametrize(("read_back", "lines"), [("sample", 0), ("full", 1)])
+def test_that_a_group_that_was_taken_over_was_not_read_back_as_asked_is_said_last(tmp_path, capsys, read_back, lines):
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    shipment = origin.pack().config.shipment
+    shutil.rmtree(origin.state)
+    options = origin.pack_options(shipment=shipment, read_back=read_back)
+    capsys.readouterr()
+    pack_words.summarize(shipments.packing.run(options, shipments.packing.Events()), options)
+    told = capsys.readouterr().err.splitlines()
+    assert any(line.endswith("signed, taken over from its drives") for line in told)
+    said = [line for line in told if "group 0 was taken over, and not read back as asked: `sealift verify`" in line]
+    assert said == told[-1:] * lines
 
 
 def test_a_packing_that_came_back_is_bound_to_how_it_began(tmp_path, monkeypatch):

@@ -27,6 +27,15 @@ def signed(tmp_path_factory):
 
 
 @pytest.fixture
+def unread(tmp_path):
+    """One of its own: of what was read back whole before, only what was wrong is read again."""
+    packing = Packing(tmp_path)
+    assert packing.pack().exit_code == 0
+    packing.notices.clear()
+    return packing
+
+
+@pytest.fixture
 def packing(signed):
     signed.notices.clear()
     yield signed
@@ -143,23 +152,43 @@ def test_what_cannot_be_had_from_the_drives_is_known_until_they_are_looked_at_on
     assert look(str(packing.origin.state)).groups[0].lost == []
 
 
-def test_packs_that_rotted_on_more_drives_than_parity_holds_are_not_promised(packing, capsys):
-    packs = [{name[:18]: name for name in packs_of(packing, mount)} for mount in packing.mounts[:2]]  # by stripe
+def test_packs_that_rotted_on_more_drives_than_parity_holds_are_not_promised(unread, capsys):
+    packs = [{name[:18]: name for name in packs_of(unread, mount)} for mount in unread.mounts[:2]]  # by stripe
     stripe = min(packs[0].keys() & packs[1].keys())
-    for mount, name in zip(packing.mounts, (each[stripe] for each in packs), strict=False):
-        packing.fleet.put(mount, name, bytes(len(packing.fleet.read(mount, name))))
-    result = packing.pack(read_back="full")
+    for mount, name in zip(unread.mounts, (each[stripe] for each in packs), strict=False):
+        unread.fleet.put(mount, name, bytes(len(unread.fleet.read(mount, name))))
+    result = unread.pack(read_back="full")
     assert result.exit_code == 3
-    told = [text for text in packing.notices if "did not read back" in text]
+    told = [text for text in unread.notices if "did not read back" in text]
     assert told
     assert all("as far as parity holds: of 1 stripe more packs are missing or wrong" in text for text in told)
     capsys.readouterr()
-    assert command(["status", "--state", str(packing.origin.state)]) == 0
+    assert command(["status", "--state", str(unread.origin.state)]) == 0
     said = "".join(capsys.readouterr())
     assert "next: sealift repair with all drives, sealift pack once more, which says what is still gone" in said
     assert "release and seal" not in said
-    pack_words.summarize(result, packing.origin.pack_options())
+    pack_words.summarize(result, unread.origin.pack_options())
     assert "repair once: what it calls lost (exit 4) is gone from these drives" in capsys.readouterr().err
+
+
+def test_of_what_is_gone_for_good_there_is_one_next_step(unread, capsys):
+    """Where one drive lacks a pack, and more than parity holds are wrong beside it."""
+    stripe = packs_of(unread, unread.mounts[0])[0].split(".")[0]
+    for mount in unread.mounts:
+        (name,) = [name for name in packs_of(unread, mount) if name.startswith(stripe)]
+        if mount == unread.mounts[2]:
+            unread.fleet.remove(mount, name)
+        else:
+            unread.fleet.put(mount, name, bytes(len(unread.fleet.read(mount, name))))
+    result = unread.pack(read_back="full")
+    assert (result.exit_code, result.lacking, result.read_back["beyond"]) == (3, ["g0s2"], 1)
+    capsys.readouterr()
+    pack_words.summarize(result, unread.origin.pack_options())
+    said = capsys.readouterr().err
+    assert (
+        "packed and signed, and not all there: g0s2\nof 1 stripe more packs are wrong than parity holds. repair" in said
+    )
+    assert "next" not in said
 
 
 def crossed(tmp_path):

@@ -67,6 +67,8 @@ def summarize(result: Result, options: Options) -> None:
         say(
             f"  group {group['group']}: {group['data']}+{group['parity']} drives,"
             f" {counted(group['stripes'], 'stripe')}, {group['state']}"
+            + ", taken over from its drives"
+            * group["taken_over"]
         )
         for line in drive_lines(group["owed"], group["slow"], group["misread"]):
             say(f"    {line}")
@@ -131,6 +133,8 @@ def _tell_next(result: Result, options: Options, groups: Sequence[Mapping[str, A
                 say(f"group {number} has begun, and more of its drives are away than parity holds. For one that is")
                 say("  dead, add a new drive, declared in its place, to the same command:")
                 say("  " + " ".join(f"--replace {place.serial}=MNT" for place in away))
+    elif result.lacking and result.read_back["beyond"]:  # what is next is said below
+        say(f"packed and signed, and not all there: {', '.join(result.lacking)}")
     elif result.lacking:
         say(f"packed and signed, and not all there: {', '.join(result.lacking)}. next, what is said of them above;")
         say("then the same command, which looks again")
@@ -147,6 +151,10 @@ def _tell_next(result: Result, options: Options, groups: Sequence[Mapping[str, A
         say(f"  sealift seal --state {options.state} --declaration {options.declaration} --sign-with KEY ...")
     if beyond := result.read_back["beyond"]:
         say(beyond_text(beyond))
+    over = [str(group["group"]) for group in groups if group["taken_over"]]
+    if over and options.read_back == "full":
+        one = f"group {over[0]} was" if len(over) == 1 else f"groups {', '.join(over)} were"
+        say(f"{one} taken over, and not read back as asked: `sealift verify` with all mounts reads everything")
 
 
 def beyond_text(stripes: int) -> str:

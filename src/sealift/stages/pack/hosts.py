@@ -508,7 +508,7 @@ def _row_of(known: GroupState, n: int, parity: int) -> dict[str, Any]:
     """A group of which nobody had anything to do now, or who had is lost: as it was when it was heard of last."""
     drives = [manifest.drive_id(known.number, slot) for slot in range(n)]
     row = {"group": known.number, "drives": drives, "data": n - parity, "parity": parity}
-    row |= {"stripes": known.stripes, "state": known.state}
+    row |= {"stripes": known.stripes, "state": known.state, "taken_over": False}
     return row | {"owed": [], "slow": [], "misread": []}
 
 

@@ -512,11 +512,12 @@ def _result(
     for number, places in enumerate(deal.groups):
         state = journal.group(number)
         if state.state == "signed":  # the journal of an adopted group is empty; its manifest is not
-            totals = found.manifest_here(work, number)[0].totals
+            record = found.manifest_here(work, number)[0]
+            totals, stripes = record.totals, record.geometry.stripes
             each = (totals.packed_bytes, totals.parity_bytes, totals.files, totals.source_bytes)
         else:
             packed, parity_bytes, _, files, source_bytes = journal.totals(number, work.data)
-            each = (packed, parity_bytes, files, source_bytes)
+            each, stripes = (packed, parity_bytes, files, source_bytes), state.stripes
         sums = [a + b for a, b in zip(sums, each, strict=True)]
         owed = owed_rows(journal, number)
         unsigned |= bool(owed)
@@ -526,8 +527,9 @@ def _result(
                 "drives": [manifest.drive_id(number, slot) for slot in range(len(places))],
                 "data": work.data,
                 "parity": config.parity,
-                "stripes": state.stripes,
+                "stripes": stripes,
                 "state": state.state,
+                "taken_over": state.state == "signed" and not state.stripes,
                 "owed": owed,
                 "slow": slow_rows(journal, number),
                 "misread": misread_rows(journal, number, {place.serial for place in places}),

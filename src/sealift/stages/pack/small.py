@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.work import Work
 
 PIECE = 1 << 20
+_SHORT = 16 << 20  # a file of the state folder that is no longer is read by each run
 
 
 class SmallFiles:
@@ -208,17 +209,23 @@ def look(work: Work, group: int) -> list[str]:
 
 
 def look_kept(work: Work, group: int, *, whole: bool) -> None:
-    """Tell which indexes of a signed group the state folder has not as signed; by length, unless `whole`.
+    """Tell which indexes and tables of a signed group the state folder has not as signed.
 
-    Sealing takes them from there. A drive that has one as it was signed is named.
+    Unless `whole`, long ones by their length.
+    Sealing takes the indexes from there, and drives that have all lost a table get it from there. A drive that has one
+    as it was signed is named.
     """
     record, _, _ = found.manifest_here(work, group)
-    for name in (manifest.MEMBERS_INDEX, manifest.PACKS_INDEX):
+    names = dict.fromkeys((manifest.MEMBERS_INDEX, manifest.PACKS_INDEX), "the group is not sealed without it")
+    if work.journal.group(group).stripes:  # of one that was taken over, the tables may be on its drives alone
+        names |= dict.fromkeys((manifest.PACKS, manifest.BLOCKS), "where its drives lose theirs, nothing else has it")
+    for name, what in names.items():
         path = os.path.join(found.closed_folder(work.options.state, group), name)
         ref, size = record.group_file(name), -1
         with contextlib.suppress(OSError):
             size = os.path.getsize(path)
-        if size == ref.bytes and not (whole and not found.is_as_signed(path, ref)):
+        read = whole or ref.bytes <= _SHORT
+        if size == ref.bytes and not (read and not found.is_as_signed(path, ref)):
             continue
         where = "none of its drives that are attached has it whole"
         for each in work.deal.drives(group):
@@ -227,7 +234,7 @@ def look_kept(work: Work, group: int, *, whole: bool) -> None:
                     where = f"{each.mount} has a whole copy (sealift/{name}), copy it from there"
                     break
         is_so = "is not there" if size < 0 else "is not as it was signed"
-        work.events.notice(f"{path} {is_so}, and the group is not sealed without it: {where}")
+        work.events.notice(f"{path} {is_so}, and {what}: {where}")
 
 
 def _wrong_on(each: Attached, slot: int, record: Manifest, top: Mapping[str, bytes]) -> _Wrong:

@@ -102,7 +102,7 @@ def test_pandas_is_not_imported_where_nothing_needs_it(desk, monkeypatch, tmp_pa
     assert not seen.exists()
 
 
-def test_pack_keeps_the_contract_of_json_and_seal_closes_it(desk):
+def test_pack_keeps_the_contract_of_json_and_seal_closes_it(desk, tmp_path):
     done = desk.pack("--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)  # one object, and nothing else
@@ -137,6 +137,18 @@ def test_pack_keeps_the_contract_of_json_and_seal_closes_it(desk):
     assert again.returncode == 0
     assert f"packed and signed, and sealed: {told['seal']}. Nothing more goes into this shipment" in again.stderr
     assert "sealift release" not in again.stderr
+    note = desk.folder / "state" / "sealed"
+    for written, path, says in (
+        (note.read_text(), f"{told['seal']} (not there any more)", "sealed"),
+        ("rubbish", None, "no packing runs"),
+    ):
+        note.write_text(written)
+        os.rename(told["seal"], tmp_path / "away")
+        assert f": {says}\n" in run("status", "--state", desk.folder / "state").stdout
+        again = desk.pack()
+        assert (f"packed and signed, and sealed: {path}." in again.stderr) == bool(path)
+        assert ("sealift seal --state" in again.stderr) != bool(path)
+        os.rename(tmp_path / "away", told["seal"])
 
 
 def test_what_was_skipped_is_exit_2_and_named(desk):

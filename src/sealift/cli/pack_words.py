@@ -183,17 +183,17 @@ def _tell_since(since: Since, options: Options) -> None:
 
 
 def _sealed(result: Result, options: Options) -> str | None:
-    """Where the shipment's seal lies."""
+    """Where the shipment's seal lies, or was written."""
     from sealift.stages.pack.sealed import seals_of
-    from sealift.stages.seal_others import noted
+    from sealift.stages.status import seal_known
 
     config = result.config
-    if (path := noted(options.state)) and os.path.isfile(path):
+    if (path := seal_known(options.state)) and os.path.isfile(path):
         return path
     for found in seals_of(config.consignment_id, options.declaration, options.state):
         if found.shipment == config.shipment:
             return found.path
-    return None
+    return path and f"{path} (not there any more)"
 
 
 def next_lines(owed: Sequence[Mapping[str, Any]]) -> list[str]:

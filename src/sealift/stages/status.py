@@ -24,6 +24,7 @@ from sealift.stages.pack.journal import FILE, GONE, HEARD, is_damage, unreadable
 from sealift.trade.signing import read_limited
 
 _MAX_SUMMARY = 256 << 20
+_SEAL = ".seal"
 SEALED = "sealed"  # in a state folder: where its seal was written
 _GROUPS = """
 SELECT g.number, g.state, g.stripes, g.source_bytes, g.seconds,
@@ -152,7 +153,15 @@ class Status(msgspec.Struct, frozen=True):
 
 def seal_path(folder: str, shipment: str) -> str:
     """Where the seal of a shipment is written."""
-    return os.path.join(folder, f"{shipment}.seal")
+    return os.path.join(folder, f"{shipment}{_SEAL}")
+
+
+def seal_known(state: str) -> str | None:
+    """Where a state folder knows its seal to have been written, be it there still or not; None where nothing tells."""
+    from sealift.stages.seal_others import noted
+
+    path = noted(state)
+    return path if path and path.endswith(_SEAL) else None
 
 
 def look(state: str) -> Status:
@@ -221,7 +230,7 @@ def look(state: str) -> Status:
         config,
         groups,
         running=_is_running(state),
-        sealed=any(os.path.isfile(each) for each in (os.path.join(state, SEALED), seal_path(state, config.shipment))),
+        sealed=seal_known(state) is not None or os.path.isfile(seal_path(state, config.shipment)),
         changed=changed,
         incomplete=incomplete,
         skipped=passed + skipped,

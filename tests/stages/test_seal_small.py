@@ -6,8 +6,10 @@ import os
 import shutil
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -16,7 +18,9 @@ from test_seal_stage import Yard, packed, refused, yard  # noqa: F401 -- fixture
 
 from sealift.errors import BadInput, DriveFault, Refused
 from sealift.formats import manifest as mf
-from sealift.stages import repair, seal_drives
+from sealift.stages import repair, seal_drives, seal_known
+from sealift.stages.pack.journal import Journal
+from sealift.stages.seal_known import Known
 
 LEAVE = "leave that mount away"
 NAMES = (mf.SIGNATURE, *mf.GROUP_FILES, *mf.OWN_FILES)
@@ -202,3 +206,153 @@ def test_the_small_files_are_read_and_that_is_told(yard):
     done, total, drives = told[-1]
     assert done == total == sum(drives.values())
     assert sorted(drives) == yard.mounts
+
+
+# --- what was seen is known when the drives are left away ------------------------------------------------
+
+
+def packs(mount):
+    return sorted(path for path in Path(mount, "sealift", "packs").rglob("*") if path.is_file())
+
+
+def two_filled(yard):
+    """Two drives of group 0 that have the pack of a stripe, which is one more than parity holds; and the third one.
+
+    They were packed where they are: the yard is a copy.
+    """
+    with closing(Journal(yard.state)) as journal:
+        journal.set("mounts", msgspec.json.encode(dict(zip(yard.serials, yard.mounts, strict=True))))
+    one, two, *more = sorted(group(yard), key=lambda mount: not packs(mount))
+    return one, two, more[0]
+
+
+def short(yard, *mounts):
+    """The refusal of more that is short than parity holds, with what helps, also with no mount."""
+    for given in (mounts, ()):
+        error = refused(yard, Refused, r"more drives of group 0 than parity holds \(1\) lack stripe 0: ", *given)
+        assert "keep the source" in error.hint
+        assert LEAVE not in error.hint
+        yield str(error)
+
+
+def test_small_files_that_no_drive_has_are_known_until_pack_looks_again(tmp_path):
+    yard = Yard(tmp_path).make()  # as above
+    for mount, name in itertools.product(group(yard), (mf.PACKS, mf.BLOCKS)):
+        on(mount, name).unlink()
+    refused(yard, Refused, "packs.bin is not there, blocks.bin is not there", *yard.mounts)
+    for mounts in ([], group(yard, 1)):
+        error = refused(yard, Refused, "group 0: none of them had packs.bin, blocks.bin as signed: that", *mounts)
+        assert "keep the source. `sealift pack` once more, with all drives" in error.hint
+    assert yard.pack(yard.mounts, yard.state).exit_code == 0
+    yard.seal()
+    yard.seal(*yard.mounts)
+
+
+def test_small_files_that_one_drive_has_again_are_not_gone(yard):
+    name, first = mf.MEMBERS_INDEX, group(yard)[0]
+    data = on(first, name).read_bytes()
+    for mount in group(yard):
+        on(mount, name).unlink()
+    refused(yard, Refused, f"{name} is not there", *yard.mounts)
+    on(first, name).write_bytes(data)
+    yard.seal(first)
+    (told,) = [told for told in yard.notices if "small files" in told]
+    assert told.startswith("g0s1, g0s2: small files there were not as they were signed")
+    mend(yard)
+    yard.seal(*yard.mounts)
+    yard.seal()
+    assert not [told for told in yard.notices if "small files" in told]
+
+
+def test_a_manifest_of_another_group_on_all_drives_is_known(yard):
+    for mount, name in itertools.product(group(yard), (mf.MANIFEST, mf.SIGNATURE)):
+        shutil.copy(on(group(yard, 1)[0], name), on(mount, name))
+    refused(yard, Refused, "its manifest is not the one that is sealed", *yard.mounts)
+    refused(yard, Refused, "group 0: none of them had manifest.json as signed: that cannot")
+
+
+@pytest.mark.parametrize(
+    "names", [[mf.CARD], [mf.MANIFEST], [mf.CARD, mf.MANIFEST], [mf.PACKS], [mf.CARD, mf.PACKS]], ids="+".join
+)
+@pytest.mark.parametrize("how", ["gone", "altered"])
+def test_packs_are_looked_for_whatever_else_is_wrong_on_a_drive(yard, names, how):
+    one, two, three = two_filled(yard)
+    shutil.copytree(yard.folder, yard.folder.with_name("before"))
+    for mount in (one, two):
+        packs(mount)[0].unlink()
+        for name in names:
+            on(mount, name).unlink() if how == "gone" else flip(on(mount, name))
+    for told in [*short(yard, *yard.mounts), *short(yard, three)]:
+        assert "g0s" in told
+        assert all(f"{mount}" in told for mount in (one, two))
+        assert told.count("1 of its 1 packs is not on it") == 2
+    for mount in (one, two):
+        shutil.rmtree(mount)
+        shutil.copytree(yard.folder.with_name("before") / Path(mount).name, mount)
+    yard.seal(*yard.mounts)
+    yard.seal()
+    assert not [told for told in yard.notices if "looked at last" in told or "small files" in told]
+
+
+def test_drives_that_were_emptied_are_known(yard):
+    one, two, three = two_filled(yard)
+    shutil.copytree(two, f"{two}.kept")
+    shutil.rmtree(f"{one}/sealift")
+    drive = f"{one}: no drive of a shipment"
+    error = refused(yard, BadInput, drive, *yard.mounts)
+    assert str(error) == drive
+    assert f"`--onto {one}`" in error.hint
+    yard.seal(*(mount for mount in yard.mounts if mount != one))
+    (told,) = [told for told in yard.notices if "looked at last" in told]
+    assert f"{one}): nothing of the shipment is on it, when it was looked at last" in told
+    shutil.rmtree(two)
+    os.mkdir(two)
+    for told in [*short(yard, *yard.mounts), *short(yard, three), *short(yard, two)]:
+        assert all(f"{mount}" in told for mount in (one, two))
+        assert told.count("nothing of the shipment is on it") == 2
+    shutil.rmtree(two)
+    shutil.copytree(f"{two}.kept", two)
+    yard.seal(two)
+
+
+def test_copies_of_a_drive_in_the_place_of_others_are_known(yard):
+    one, two, three = two_filled(yard)
+    for mount in (one, two):
+        shutil.rmtree(mount)
+        shutil.copytree(three, mount)
+    for told in [*short(yard, *yard.mounts), *short(yard, three)]:
+        assert told.count(f"a copy of drive {card(three).id} is there") == 2
+
+
+def test_all_mounts_that_are_no_drive_are_named(yard, tmp_path):
+    strange = [str(tmp_path / name) for name in ("one", "two")]
+    for mount in strange:
+        os.mkdir(mount)
+    error = refused(yard, BadInput, "no drive of a shipment", *strange, *yard.mounts)
+    assert all(f"{mount}: no drive of a shipment" in str(error) for mount in strange)
+    assert all(f"`--onto {mount}`" in error.hint for mount in strange)
+    yard.seal()
+    assert not [told for told in yard.notices if "looked at last" in told]
+
+
+class Medium:
+    """A drive that is asked for what it is, and where."""
+
+    def __init__(self, mount, serial):
+        self.mount, self._serial = mount, serial
+
+    def serial(self):
+        return self._serial
+
+
+def test_what_should_be_at_a_mount_is_told_by_the_medium_or_by_where_it_was(yard, monkeypatch):
+    known = Known([yard.state])
+    first, mount = card(yard.mounts[0]), str(Path(yard.mounts[0]).resolve())
+    monkeypatch.setattr(seal_known, "last_mount", lambda _journal, serial: mount if serial == first.serial else "")
+    last = card(yard.mounts[5])
+    assert known.place_of(Medium(mount, last.serial.lower())) == (last.group, last.slot)
+    assert known.place_of(Medium(mount, None)) == (first.group, first.slot)
+    assert known.place_of(Medium(mount, "DISK")) == (first.group, first.slot)  # a folder, of whatever disk
+    monkeypatch.setattr(seal_known, "nothing_mounted", lambda _mount: False)
+    assert known.place_of(Medium(mount, "DISK")) is None
+    assert known.place_of(Medium("/mnt", None)) is None

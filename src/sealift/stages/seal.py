@@ -232,9 +232,10 @@ def gather(states: Sequence[str], allowed: AllowedSigners, earlier: Earlier = di
 
 
 def _check_not_beyond(state: str, status: Status) -> None:
-    """Refused where more is wrong than parity holds, or gone from all drives: what is sealed has to be on them.
+    """Refused where more is wrong than parity holds: what is sealed has to be on the drives.
 
-    What is missing is added to that when the drives that are attached were looked at (seal_known.py).
+    What is missing is added to that, and what is gone from all of them is told, when those that are attached were
+    looked at (seal_known.py).
     """
     if beyond := status.read_back["beyond"]:
         many = counted(beyond, "stripe")
@@ -242,12 +243,6 @@ def _check_not_beyond(state: str, status: Status) -> None:
             f"{state}: of {many} more packs were not as they were written when they were read than parity holds "
             f"({status.config.parity}); nothing was written",
             hint=f"keep the source. {STILL_GONE}",
-        )
-    if gone := [f"group {group.group}: {what}" for group in status.groups for what in group.gone]:
-        raise Refused(
-            f"{state}: when the drives were looked at last, {'; '.join(gone)}: that cannot be had from them; "
-            "nothing was written",
-            hint="keep the source. `sealift pack` once more, with all drives, looks again, and says what helps",
         )
 
 

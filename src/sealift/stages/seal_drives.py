@@ -2,8 +2,8 @@
 
 Manifest and signature are compared byte for byte, the other small files by what was signed of them: all of that is read
 from the medium, from all drives at once. Packs are looked for by presence and length; their bytes are for read-back and
-verify. A drive is attached once: a copy of one takes no other's place. Nothing is written to a drive here. One that is
-not attached need not be looked at: it counts for what it was (seal_known.py).
+verify. Nothing is written to a drive here. One that is not attached need not be looked at: it counts for what it was
+(seal_known.py). What is at a mount where none is known, or a copy of another, is told in seal_mounts.py, and noted.
 """
 
 from __future__ import annotations
@@ -11,52 +11,44 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from array import array
 from collections import Counter
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple
 
-from sealift.drives import hung
 from sealift.drives.base import reason
-from sealift.drives.locations import identity, open_to_write
-from sealift.errors import BadInput, FormatError, Refused
-from sealift.formats import manifest as manifests
+from sealift.errors import DriveFault, FormatError, Refused
 from sealift.formats.manifest import (
     CARD,
     GROUP_FILES,
     MANIFEST,
-    MAX_CARD,
     MAX_MANIFEST,
+    OWN_FILES,
     PACKS,
     ROOT,
     SIGNATURE,
+    drive_id,
 )
 from sealift.formats.sshsig import MAX_ARMORED
-from sealift.stages.lacking import Lacking, is_emptied, lacking
+from sealift.stages.lacking import is_emptied, lacking
 from sealift.stages.pack.found import is_as_signed
+from sealift.stages.pack.presence import table_lengths
 from sealift.stages.pack.small import is_as_written
+from sealift.stages.seal_known import ALL_ALIKE
+from sealift.stages.seal_mounts import LEAVE, MEND, REPAIR, identify, refusal
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Mapping, Sequence
 
     from sealift.drives.base import Drive
-    from sealift.formats.manifest import DriveCard, Manifest
     from sealift.formats.seal import Seal
     from sealift.stages.seal_groups import Packed
     from sealift.stages.seal_known import Known
+    from sealift.stages.seal_mounts import Stranger
 
     Progress = Callable[[int, int, Mapping[str, int]], object]  # bytes read, of how many, and by mount
+    _Wanted = tuple[Drive, int, int, Stranger | None]  # of group and slot, and where something else is, what
 
-_REPAIR = (
-    "`sealift repair` with all mounts of the group rebuilds what is missing or wrong on no more of its drives than "
-    "parity holds"
-)
-_LEAVE = (
-    "or leave that mount away: the seal holds for a drive that is not attached, and as many as parity holds are "
-    "rebuilt at the destination"
-)
-_MEND = f"{_REPAIR}; {_LEAVE}"
-_CARD = f"`sealift repair` with all mounts of the group makes it again; {_LEAVE}"
 _SMALL = (
     "`sealift pack` once more, with `--read-back full` and all drives, looks at the small files, and writes again what "
     "no drive has, from the state folder; `sealift repair` with all mounts of the group mends what other drives have"
@@ -66,21 +58,29 @@ _FROM_OTHERS = (
     "makes again what is of each drive alone"
 )
 _ANOTHER = "its manifest is not the one that is sealed"
-_ALL_ALIKE = (*GROUP_FILES, SIGNATURE, MANIFEST)  # the same on every drive of a group
 
 
 class _Looked(NamedTuple):
-    """What a drive has of what its group's manifest names."""
+    """What the drive in a slot has of what its group's manifest names."""
 
     drive: Drive
-    card: DriveCard
+    group: int
+    slot: int
     wrong: dict[str, str]  # small files that are not there as they were signed, and that in words
-    lacks: Lacking | None
+    stripes: list[int] | None  # that it lacks; None: nothing tells which packs there should be
+    lacks: str  # that in words
+    unknown: str = ""  # why it is not known as that drive, in words
+
+    @property
+    def id(self) -> str:
+        """As g0s2."""
+        return drive_id(self.group, self.slot)
 
     @property
     def text(self) -> str:
         """For people; empty where it is whole."""
-        return ", ".join([*self.wrong.values(), *([self.lacks.text] if self.lacks else [])])
+        files = () if self.unknown else self.wrong.values()
+        return ", ".join(dict.fromkeys(filter(None, [self.unknown, *files, self.lacks])))
 
 
 def attached(
@@ -94,121 +94,55 @@ def attached(
     """The drives to write to and their ids; BadInput for one that is not a finished drive of this shipment.
 
     Refused when two of them are the same drive, and when some are not whole: all that are not are named; and where with
-    what was `found` before more is short than parity holds. One that was made anew (`repair --onto`) is as good as the
-    one that was packed, unless it is known to be another piece of goods than is declared.
+    what was `found` before more is short than parity holds. All are looked at before anything is refused, and what is
+    seen is noted: it is known when the next seal is made without them. One that was made anew (`repair --onto`) is as
+    good as the one that was packed, unless it is known to be another piece of goods than is declared.
     """
-    known: list[tuple[Drive, DriveCard]] = []
-    places = set()
-    for mount in mounts:
-        drive = open_to_write(mount)
-        with hung.asked(mount):
-            place = identity(mount)
-        if place in places:  # another name of it
-            continue
-        places.add(place)
-        card = _card(drive, record, groups)
-        _check_itself(drive, card, groups[card.group])
-        if card.rebuilt:
-            notice(f"{mount}: drive {card.id} was made anew at {card.rebuilt.at}; it leaves as drive {card.serial}")
-        known.append((drive, card))
-    _check_apart(known, groups)
-    reading = _Reading(sum(_bytes_of(card, groups) for _, card in known), progress)
-    with ThreadPoolExecutor(max_workers=len(known) or 1) as pool:
-        jobs = [pool.submit(_look, drive, card, groups[card.group], reading) for drive, card in known]
+    there = identify(mounts, record, groups, found, notice)
+    wanted: list[_Wanted] = [(drive, card.group, card.slot, None) for drive, card in there.drives]
+    strangers = [*there.unknown, *there.copies]
+    wanted += [(each.drive, *each.place, each) for each in strangers if each.place is not None]
+    looked = _looked(wanted, groups, found, progress)
+    told = [f"{each.drive.mount}: drive {each.id}: {each.text}" for each in looked if each.text]
+    told += [f"{each.drive.mount}: {each.text}" for each in strangers if each.place is None]
+    for packed in groups:
+        found.require(packed.manifest, "; ".join(told))
+        found.require_not_gone(packed.manifest.group)
+    if there.unknown:
+        raise refusal(there.unknown, leave=len(told) == 1)
+    if there.copies:
+        raise there.copies[0].error
+    if told:
+        raise Refused(f"{'; '.join(told)}; nothing was written", hint=_hint(looked, groups))
+    return [(each.drive, each.id) for each in looked]
+
+
+def _looked(wanted: Sequence[_Wanted], groups: Sequence[Packed], found: Known, progress: Progress) -> list[_Looked]:
+    """What each has, and `found` is told of it, also where another one fails: that is raised then."""
+    lengths = {
+        number: _lengths(groups[number], [drive for drive, group, _, _ in wanted if group == number])
+        for number in sorted({group for _, group, _, _ in wanted})
+    }
+    reading = _Reading(sum(_bytes_of(groups[group], slot) for _, group, slot, _ in wanted), progress)
+    with ThreadPoolExecutor(max_workers=len(wanted) or 1) as pool:
+        jobs = [
+            pool.submit(_look, drive, groups[group], slot, lengths[group], reading, stranger)
+            for drive, group, slot, stranger in wanted
+        ]
         try:
             done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
         finally:
             reading.stop()  # those that read on, where one failed or somebody wants to leave: the pool waits for them
+    seen = [job.result() for job in jobs if job.exception() is None]
+    for each in seen:
+        if each.stripes is not None:
+            found.saw(each.group, each.slot, each.drive.mount, each.stripes, each.lacks)
+    for packed in groups:
+        wrong = {each.slot: each.wrong.keys() for each in seen if each.group == packed.manifest.group}
+        found.saw_small(packed.manifest, wrong)
     for job in done:
         job.result()  # raises what went wrong first
-    looked = [job.result() for job in jobs]
-    for each in looked:
-        if not {PACKS, MANIFEST} & each.wrong.keys():  # else nothing tells which packs there should be
-            found.saw(each.card.group, each.card.slot, each.drive.mount, each.lacks)
-    short = "; ".join(f"{each.drive.mount}: drive {each.card.id}: {each.text}" for each in looked if each.text)
-    for packed in groups:
-        found.require(packed.manifest, short)
-    if short:
-        raise Refused(f"{short}; nothing was written", hint=_hint(looked, groups))
-    return [(each.drive, each.card.id) for each in looked]
-
-
-def _card(drive: Drive, record: Seal, groups: Sequence[Packed]) -> DriveCard:
-    """drive.json of a drive of this shipment; BadInput of another one, Refused where it is gone or damaged."""
-    mount = drive.mount
-    there = drive.exists()
-    try:
-        data = drive.read_small(CARD, MAX_CARD) if there else None
-        card = None if data is None else manifests.decode_card(data)
-    except FormatError as error:
-        raise Refused(f"{mount}: {reason(error, mount)}; nothing was written", hint=_CARD) from error
-    if card is None:
-        manifest = None
-        with contextlib.suppress(FormatError):  # then nothing tells of which shipment it is
-            manifest = drive.read_small(MANIFEST, MAX_MANIFEST) if there else None
-        for packed in groups:
-            if manifest == packed.data:
-                raise Refused(
-                    f"{mount}: {CARD} is not there, and {MANIFEST} says that it is a drive of group "
-                    f"{packed.manifest.group}; nothing was written",
-                    hint=_CARD,
-                )
-        hint = "give the mounts of this shipment's drives"
-        if is_emptied(drive):
-            hint += (
-                "; is that drive mounted? if it is one of them, and was emptied: `sealift repair` of the others with "
-                f"`--onto {mount}` makes it anew"
-            )
-        raise BadInput(f"{mount}: no drive of a shipment", hint=hint)
-    if card.shipment != record.shipment or card.group >= len(groups):
-        raise BadInput(f"{mount}: drive {card.id} of another shipment, {card.shipment}; nothing was written")
-    if card.slot >= groups[card.group].manifest.n:
-        raise BadInput(f"{mount}: says that it is drive {card.id}, and there is none; nothing was written")
-    return card
-
-
-def _check_itself(drive: Drive, card: DriveCard, packed: Packed) -> None:
-    """BadInput, Refused for a drive that is not the one that was packed and declared as its drive.json says."""
-    mount = drive.mount
-    if packed.manifest.is_replaced(card) and drive.read_small(MANIFEST, MAX_MANIFEST) != packed.data:
-        row = packed.manifest.drives[card.slot]
-        raise BadInput(
-            f"{mount}: says that it is drive {card.serial}, and {card.id} was signed as {row.serial}: it may be "
-            "the drive that was replaced by that one; nothing was written",
-            hint=f"give the mount of {row.serial} in place of this one; what was replaced does not leave",
-        )
-    if not packed.manifest.is_card(card.slot, card):
-        raise BadInput(f"{mount}: says that it is drive {card.id}, and is not as it was packed", hint=_MEND)
-    if card.rebuilt and card.rebuilt.serial not in {"", card.serial}:
-        raise Refused(
-            f"{mount}: drive {card.id} was made anew on a drive whose serial number is {card.rebuilt.serial}; it "
-            f"was packed, and is declared, as {card.serial}, and what is not declared does not leave",
-            hint="leave that mount away and that drive here: the seal holds for the others, and the destination "
-            "rebuilds what parity holds",
-        )
-
-
-def _check_apart(known: Sequence[tuple[Drive, DriveCard]], groups: Sequence[Packed]) -> None:
-    """Refused where two mounts are the same drive: the seal would be counted for one that is not here."""
-    first: dict[str, str] = {}
-    for drive, card in known:
-        if first.setdefault(card.id, drive.mount) == drive.mount:
-            continue
-        here = {each.id for _, each in known}
-        absent = [row for row in groups[card.group].manifest.drives if row.id not in here]
-        others = ", ".join(f"{row.id} (serial {row.serial})" for row in absent)
-        is_not = f"not among those given: {others}; " if absent else ""
-        hint = "see by the serial numbers on them which of the two is the drive, and leave the other mount away"
-        if absent:
-            hint += (
-                ", or put in what is not here. if the copy was written over that drive: clear it, and `sealift repair` "
-                "of the others with `--onto MNT` makes what was on it anew"
-            )
-        raise Refused(
-            f"{first[card.id]} and {drive.mount} both say that they are drive {card.id} (serial {card.serial}), and "
-            f"one of them is a copy; {is_not}nothing was written",
-            hint=hint,
-        )
+    return seen
 
 
 class _Stopped(Exception):
@@ -235,15 +169,35 @@ class _Reading:
             self._tell(self._done.total(), self._total, self._done)
 
 
-def _bytes_of(card: DriveCard, groups: Sequence[Packed]) -> int:
-    return sum(ref.bytes for ref in groups[card.group].manifest.small_files(card.slot).values())
+def _bytes_of(packed: Packed, slot: int) -> int:
+    return sum(ref.bytes for ref in packed.manifest.small_files(slot).values())
 
 
-def _look(drive: Drive, card: DriveCard, packed: Packed, reading: _Reading) -> _Looked:
-    wrong = _wrong(drive, card.slot, packed, reading)
-    # where these are wrong nothing tells which packs there should be
-    lacks = None if {PACKS, MANIFEST} & wrong.keys() else _lacks(drive, card.slot, packed.manifest)
-    return _Looked(drive, card, wrong, lacks)
+def _look(
+    drive: Drive,
+    packed: Packed,
+    slot: int,
+    lengths: Sequence[Sequence[int]] | None,
+    reading: _Reading,
+    stranger: Stranger | None,
+) -> _Looked:
+    """What a drive has; a `stranger` is at the mount where it should be."""
+    manifest = packed.manifest
+    unknown = stranger.text if stranger else ""
+    if stranger and (stranger.instead or is_emptied(drive)):
+        nothing = stranger.instead or "nothing of the shipment is on it"
+        all_of_it = range(manifest.geometry.stripes)
+        stripes = [stripe for stripe in all_of_it if lengths is None or lengths[slot][stripe]]
+        wrong = dict.fromkeys((*ALL_ALIKE, *OWN_FILES, CARD), nothing)
+        return _Looked(drive, manifest.group, slot, wrong, stripes, nothing, nothing)
+    wrong = _wrong(drive, slot, packed, reading)
+    if stranger:
+        wrong[CARD] = unknown
+    if lengths is None:
+        return _Looked(drive, manifest.group, slot, wrong, None, "", unknown)
+    lacks = lacking(drive, slot, manifest.n, manifest.geometry.data, lengths[slot])
+    stripes, text = (lacks.stripes, lacks.text) if lacks else ([], "")
+    return _Looked(drive, manifest.group, slot, wrong, stripes, text, unknown)
 
 
 def _wrong(drive: Drive, slot: int, packed: Packed, reading: _Reading) -> dict[str, str]:
@@ -282,10 +236,10 @@ def _wrong(drive: Drive, slot: int, packed: Packed, reading: _Reading) -> dict[s
 def _hint(looked: Sequence[_Looked], groups: Sequence[Packed]) -> str:
     """What to do about drives that are not whole; to leave mounts away only where another drive may be better."""
     for packed in groups:
-        here = [each for each in looked if each.card.group == packed.manifest.group]
-        if len({each.card.slot for each in here}) < packed.manifest.n:
+        here = [each for each in looked if each.group == packed.manifest.group]
+        if len({each.slot for each in here}) < packed.manifest.n:
             continue
-        on_none = [name for name in _ALL_ALIKE if all(name in each.wrong for each in here)]
+        on_none = [name for name in ALL_ALIKE if all(name in each.wrong for each in here)]
         if MANIFEST in on_none and any(each.wrong[MANIFEST] == _ANOTHER for each in here):  # pack refuses these
             return (
                 "seal the drives that were packed. if it is these, and they are damaged: copy "
@@ -299,19 +253,18 @@ def _hint(looked: Sequence[_Looked], groups: Sequence[Packed]) -> str:
         if on_none:
             return _SMALL
     if any(each.wrong.get(MANIFEST) == _ANOTHER for each in looked):
-        return f"seal the drives that were packed. if it is one of them, and damaged: {_MEND}"
-    how = [_REPAIR] if any(each.lacks for each in looked) else []
+        return f"seal the drives that were packed. if it is one of them, and damaged: {MEND}"
+    how = [REPAIR] if any(each.lacks for each in looked) else []
     if any(each.wrong for each in looked):
-        alone = any(
-            name in _ALL_ALIKE and not _has(looked, each.card.group, name) for each in looked for name in each.wrong
-        )
+        alone = any(name in ALL_ALIKE and not _has(looked, each.group, name) for each in looked for name in each.wrong)
         how.append(_SMALL if alone else _FROM_OTHERS)
-    return "; ".join([*how, _LEAVE])
+    leave = [LEAVE] * all(each.stripes is not None for each in looked)  # else one may be needed that is left away
+    return "; ".join([*how, *leave])
 
 
 def _has(looked: Sequence[_Looked], group: int, name: str) -> bool:
     """Whether a drive of the group that is here has a small file as it was signed, or repair makes it anew."""
-    return name not in _ALL_ALIKE or any(each.card.group == group and name not in each.wrong for each in looked)
+    return name not in ALL_ALIKE or any(each.group == group and name not in each.wrong for each in looked)
 
 
 def _nowhere(packed: Packed, name: str) -> str:
@@ -334,12 +287,15 @@ def where_whole(packed: Packed, name: str, drives: Sequence[tuple[Drive, str]]) 
     )
 
 
-def _lacks(drive: Drive, slot: int, manifest: Manifest) -> Lacking | None:
-    """What a drive lacks of its packs, by presence and length, which its table of packs tells: that is as signed."""
-    n, stripes, data = manifest.n, manifest.geometry.stripes, manifest.geometry.data
-    lengths = array("q")
-    with drive.open_read(PACKS) as file:
-        pages = manifests.table_of_packs(file.read_at, manifest)
-        for stripe in range(stripes):
-            lengths.append(manifests.pack_at(pages, stripe, manifests.role_of(stripe, slot, n), n).length)
-    return lacking(drive, slot, n, data, lengths)
+def _lengths(packed: Packed, drives: Sequence[Drive]) -> list[array[int]] | None:
+    """By slot and stripe, lengths of a group's packs, from a table of packs that is as signed; None: there is none.
+
+    The state folder's is asked first: what a drive lacks is to be known, too, where its own table is wrong.
+    """
+    manifest = packed.manifest
+    with contextlib.suppress(OSError, FormatError), open(os.path.join(packed.folder, PACKS), "rb") as kept:
+        return table_lengths(lambda offset, size: os.pread(kept.fileno(), size, offset), manifest)
+    for drive in drives:
+        with contextlib.suppress(DriveFault, FormatError), drive.open_read(PACKS) as file:
+            return table_lengths(file.read_at, manifest)
+    return None

@@ -17,7 +17,10 @@ from sealift.formats.sizes import counted
 from sealift.stages.lacking import lacking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sealift.drives.base import Drive
+    from sealift.formats.manifest import Manifest
     from sealift.stages.pack.crew import Crew
     from sealift.stages.pack.journal import Journal
 
@@ -29,6 +32,16 @@ def pack_lengths(journal: Journal, number: int, n: int) -> list[array[int]]:
     lengths = [array("q", bytes(8 * journal.group(number).stripes)) for _ in range(n)]
     for row in journal.packs(number):
         lengths[manifest.slot_of(row.stripe, row.role, n)][row.stripe] = row.length
+    return lengths
+
+
+def table_lengths(read_at: Callable[[int, int], bytes], record: Manifest) -> list[array[int]]:
+    """The same of a signed group, from packs.bin, which is checked up to its manifest. FormatError, DriveFault."""
+    pages, n, stripes = manifest.table_of_packs(read_at, record), record.n, record.geometry.stripes
+    lengths = [array("q", bytes(8 * stripes)) for _ in range(n)]
+    for stripe in range(stripes):
+        for role in range(n):
+            lengths[manifest.slot_of(stripe, role, n)][stripe] = manifest.pack_at(pages, stripe, role, n).length
     return lengths
 
 

@@ -11,7 +11,6 @@ What lacks and what reads back wrong is added up (`require`): neither is there.
 from __future__ import annotations
 
 import os
-from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -23,10 +22,11 @@ from sealift.stages.lacking import LOST, TOO_MANY, beyond, is_emptied, lacking
 from sealift.stages.pack import found, settle
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.journal_rows import Lacks
-from sealift.stages.pack.presence import listed, pack_lengths
+from sealift.stages.pack.presence import listed, pack_lengths, table_lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from array import array
+    from collections.abc import Sequence
 
     from sealift.formats.manifest import Manifest
     from sealift.stages.pack.fleet import Attached
@@ -145,22 +145,12 @@ def _lengths(work: Work, group: int, record: Manifest) -> list[array[int]] | Non
     # it was taken over, and the journal does not know its packs
     path = os.path.join(found.closed_folder(work.options.state, group), mf.PACKS)
     with suppress(OSError, FormatError), open(path, "rb") as kept:
-        return _of_table(lambda offset, size: os.pread(kept.fileno(), size, offset), record)
+        return table_lengths(lambda offset, size: os.pread(kept.fileno(), size, offset), record)
     for each in work.deal.drives(group):
         with suppress(*FAULTS), each.drive.open_read(mf.PACKS) as file:
-            return _of_table(file.read_at, record)
+            return table_lengths(file.read_at, record)
     work.events.notice(
         f"group {group} is signed, and none of its drives that are attached has {mf.PACKS} whole: what they hold was "
         "not looked at; `sealift verify` does"
     )
     return None
-
-
-def _of_table(read_at: Callable[[int, int], bytes], record: Manifest) -> list[array[int]]:
-    """The same, from packs.bin; FAULTS."""
-    pages, n, stripes = mf.table_of_packs(read_at, record), record.n, record.geometry.stripes
-    lengths = [array("q", bytes(8 * stripes)) for _ in range(n)]
-    for stripe in range(stripes):
-        for role in range(n):
-            lengths[mf.slot_of(stripe, role, n)][stripe] = mf.pack_at(pages, stripe, role, n).length
-    return lengths

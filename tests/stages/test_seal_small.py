@@ -324,6 +324,16 @@ def test_copies_of_a_drive_in_the_place_of_others_are_known(yard):
         assert told.count(f"a copy of drive {card(three).id} is there") == 2
 
 
+def test_copies_that_are_all_in_the_place_of_others_are_known(yard):
+    one, two, three = two_filled(yard)
+    drives = {mount: card(mount).id for mount in (one, two)}
+    for mount in (one, two):
+        shutil.rmtree(mount)
+        shutil.copytree(three, mount)
+    for told in short(yard, one, two):
+        assert all(f"drive {name}" in told for name in drives.values())
+
+
 def test_all_mounts_that_are_no_drive_are_named(yard, tmp_path):
     strange = [str(tmp_path / name) for name in ("one", "two")]
     for mount in strange:

@@ -24,10 +24,10 @@ than its author, while that release does not stand (a later revision was release
 hit that nobody has decided, a rule held when it was given), while the packed drives are not exactly the declared
 ones, when a drive given here lacks packs, is a copy of another one, has small files that are not as they were signed
 (they are read from the medium) or the seal of a later revision (all are looked at before one is written), when more
-of a stripe than parity holds was missing or wrong when its drives were looked at last, given here or not, and when
-another shipment was sealed under the same consignment (a seal in --out, in --state or beside the declaration). Groups
-that were packed on several hosts are sealed together: --state once for each. A return leg is sealed only with a key
-that the seal which it answers accepts.
+of a stripe than parity holds was missing or wrong, or a small file was on none of a group's drives, when these were
+looked at last, by pack or seal, given here or not, and when another shipment was sealed under the same consignment
+(a seal in --out, in --state or beside the declaration). Groups that were packed on several hosts are sealed together:
+--state once for each. A return leg is sealed only with a key that the seal which it answers accepts.
 
 \b
   sealift seal --state /var/lib/sealift/corpus --declaration declaration.toml \\

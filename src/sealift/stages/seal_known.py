@@ -139,8 +139,8 @@ class Known:
     def notices(self) -> list[str]:
         """What drives that are not seen now lacked when they were looked at last."""
         return [
-            f"{told}. up to parity the others hold it: `sealift repair` with all mounts of the group mends that, and "
-            "`sealift pack` once more looks again"
+            f"{told}. up to parity the others hold it: `sealift repair` with all mounts of the group, or with `--onto "
+            "MNT` for one on which nothing is, mends that, and `sealift pack` once more looks again"
             for group in sorted(self._groups)
             for told in dict.fromkeys(each.text for each in self._lacking(group))
         ]

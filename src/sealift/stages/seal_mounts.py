@@ -128,7 +128,7 @@ def refusal(unknown: Sequence[Stranger], *, leave: bool) -> BadInput | Refused:
     kind = BadInput if all(isinstance(each.error, BadInput) for each in unknown) else Refused
     if len(unknown) == 1 and leave:
         return unknown[0].error
-    hints = dict.fromkeys((each.error.hint or "").removesuffix(f"; {LEAVE}") for each in unknown)
+    hints = dict.fromkeys(part for each in unknown for part in (each.error.hint or "").split("; ") if part != LEAVE)
     told = "; ".join(str(each.error).removesuffix(_NOTHING_WRITTEN) for each in unknown)
     return kind(f"{told}{_NOTHING_WRITTEN}", hint="; ".join(filter(None, hints)) or None)
 
@@ -216,14 +216,18 @@ _Claims = dict[str, list[tuple["Drive", "DriveCard"]]]
 def _apart(claims: _Claims, found: Known) -> tuple[list[tuple[Drive, DriveCard]], list[tuple[Drive, DriveCard]]]:
     """Each drive once, and the copies: the seal would be counted for one that is not here.
 
-    Of those that say that they are one drive it is that which is where it should be; the first where nobody knows.
+    Of those that say that they are one drive it is that which is where it should be; else the first of which nobody
+    knows what should be there; none where each has the place of another drive.
     """
     drives, copies = [], []
     for each in claims.values():
-        own = each[0]
+        own: tuple[Drive, DriveCard] | None = each[0]
         if len(each) > 1:
-            own = next((one for one in each if found.place_of(one[0]) == (one[1].group, one[1].slot)), own)
-        drives.append(own)
+            its = (each[0][1].group, each[0][1].slot)
+            places = [(found.place_of(one[0]), one) for one in each]
+            own = next((one for at in (its, None) for place, one in places if place == at), None)
+        if own is not None:
+            drives.append(own)
         copies += [one for one in each if one is not own]
     return drives, copies
 

@@ -16,12 +16,12 @@ from types import SimpleNamespace
 import pytest
 import shipments
 
-from sealift.drives import waiting
+from sealift.drives import hung, waiting
 from sealift.drives.ranges import RemoteDrive
 from sealift.errors import DriveFault, FormatError, SealiftError, Unreached
 from sealift.formats import manifest as mf
 from sealift.reading.survey_views import DriveView, SharedPages
-from sealift.stages import spawned
+from sealift.stages import spawned, unpack_target
 from sealift.stages import unpack as unpacking
 from sealift.stages.spawned import QuietSpawn
 from sealift.stages.unpack_jobs import awaited
@@ -201,3 +201,32 @@ def test_pieces_that_do_not_come_are_waited_for_by_name():
 
     assert list(awaited(pieces(), "h0: reading x")) == [["h0: reading x"]] * 2
     assert known() == []
+
+
+def test_a_target_that_hangs_is_named_whatever_is_done_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpacking, "ProcessPoolExecutor", shipments.Inline)
+    origin = shipments.Origin(tmp_path / "origin", shipments.corpus(tmp_path / "source"), 2, 1)
+    origin.pack()
+    target, done, unnamed = str(tmp_path / "target"), set(), set()
+
+    def watch(module, name):
+        real = getattr(module, name)
+
+        def act(*given, **named):
+            at = given[0] if isinstance(given[0], int) else named.get("src_dir_fd", named.get("dir_fd"))
+            at = given[1] if module is unpack_target else at
+            place = os.fsdecode(given[0]) if at is None else os.readlink(f"/proc/self/fd/{at}")
+            if not place.startswith(target):
+                return real(*given, **named)
+            told = [what for _, what in waiting._waiting.values()] + [mount for mount, _ in hung._open.values()]
+            (done if any(what.startswith(target) for what in told) else unnamed).add(name)
+            return real(*given, **named)
+
+        monkeypatch.setattr(module, name, act)
+
+    for name in ("mkdir", "pwrite", "ftruncate", "fchmod", "utime", "link", "symlink", "fsync", "unlink"):
+        watch(os, name)
+    watch(unpack_target, "_move")
+    assert origin.unpack(target).failed == []
+    assert unnamed == set()
+    assert len(done) == 10

@@ -59,13 +59,12 @@ def work(shipment: Shipment, target: Target, job: Job) -> Done:
                     raise
             if row.length == row.size:
                 with target.new(row.path, row.size) as (name, fd):
-                    _restore(fd, content, row, source)
-                    os.fchmod(fd, row.mode)
-                    os.utime(fd, ns=(row.mtime, row.mtime))
+                    _restore(target, fd, content, row, source)
+                    target.stamp(fd, row.mode, row.mtime)
                 written.append((row, name))
             else:
                 with target.part(row.path, row.size) as fd:  # it stays writable until all of it is here
-                    _restore(fd, content, row, source)
+                    _restore(target, fd, content, row, source)
                 _count(done, row)
     target.sync()
     for row, name in written:
@@ -129,7 +128,7 @@ def _end_if_gone(target: Target, error: Exception) -> None:
         ) from error
 
 
-def _restore(fd: int, content: Any, row: Row, source: str) -> None:
+def _restore(target: Target, fd: int, content: Any, row: Row, source: str) -> None:
     """One file or segment: written, hashed, checked."""
     hasher = blake3()
     if row.flags & index.SPARSE:
@@ -138,14 +137,14 @@ def _restore(fd: int, content: Any, row: Row, source: str) -> None:
         for offset, piece in awaited(extents, source):
             _hash_zeros(hasher, offset - at)
             hasher.update(piece)
-            _write(fd, piece, row.start + offset)
+            _write(target, fd, piece, row.start + offset)
             at = offset + len(piece)
         _hash_zeros(hasher, row.length - at)
     elif row.length:
         at = row.start
         for piece in awaited(content.pieces(row.offset, row.length), source):
             hasher.update(piece)
-            _write(fd, piece, at)
+            _write(target, fd, piece, at)
             at += len(piece)
     if hasher.digest() != row.blake3:
         raise SealiftError("its contents do not match the signed index")
@@ -160,7 +159,8 @@ def _hash_zeros(hasher: blake3, count: int) -> None:
         count -= len(_ZEROS)
 
 
-def _write(fd: int, data: memoryview, offset: int) -> None:
-    while data:
-        count = os.pwrite(fd, data, offset)
-        data, offset = data[count:], offset + count
+def _write(target: Target, fd: int, data: memoryview, offset: int) -> None:
+    with target.writing:
+        while data:
+            count = os.pwrite(fd, data, offset)
+            data, offset = data[count:], offset + count

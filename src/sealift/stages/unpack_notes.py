@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from blake3 import blake3
 
+from sealift.drives import hung
 from sealift.errors import BadInput, Busy
 from sealift.formats.index import CHANGED, FILE, SYMLINK, Row
 from sealift.stages.unpack_jobs import Done, Job
@@ -44,10 +45,16 @@ class Notes:
     def __init__(
         self, target: str, shipment: str, patterns: Sequence[str], *, note: str = NOTE, beside: bool = False
     ) -> None:
+        self._target = target
         self._scope, self._everything = scope_of(patterns) + " ", not patterns
+        self.folder = os.path.join(target, note + shipment)
+        with hung.asked(target):
+            self._open(beside=beside)
+
+    def _open(self, *, beside: bool) -> None:
+        target = self._target
         try:
             os.makedirs(target, exist_ok=True)
-            self.folder = os.path.join(target, note + shipment)
             if not beside and os.listdir(target) and not os.path.isdir(self.folder):
                 raise BadInput(
                     f"{target} is not empty",
@@ -99,14 +106,18 @@ class Notes:
 
     def _clear(self) -> None:
         """Remove what was begun and got no name."""
-        with contextlib.suppress(FileNotFoundError):  # everything is there, and the notes are gone
+        with (
+            hung.asked(self._target),
+            contextlib.suppress(FileNotFoundError),
+        ):  # everything is there, and the notes are gone
             for folder in left(self.folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def note(self, job: str, mark: str = "") -> None:
         """The job's files are durable; `mark` tells them from what somebody else puts in their place."""
-        os.write(self._fd, f"{self._scope}{job}{'=' if mark else ''}{mark}\n".encode())
-        os.fsync(self._fd)
+        with hung.asked(self._target):
+            os.write(self._fd, f"{self._scope}{job}{'=' if mark else ''}{mark}\n".encode())
+            os.fsync(self._fd)
 
     def groups_done(self, groups: Sequence[int]) -> None:
         """All of these groups is here; a later run with the drives of the others alone may end the unpack."""
@@ -158,7 +169,8 @@ class Notes:
         if self._others and not self._everything:
             self.note(_ENDED)
             return False
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with hung.asked(self._target):
+            shutil.rmtree(self.folder, ignore_errors=True)
         return True
 
 

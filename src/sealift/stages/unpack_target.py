@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from blake3 import blake3
 
 from sealift.drives import medium
+from sealift.drives.waiting import waiting
 from sealift.formats.index import SYMLINK
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class New(NamedTuple):
 class Target:
     """Makes files beneath `path`, whose folder `notes` is there and no member's.
 
+    Where it hangs, that is said. Not where `sync` takes long: a disk may have minutes of writing before it.
+
     Not for threads; several processes may share one.
     """
 
@@ -73,6 +76,7 @@ class Target:
         self._cache: OrderedDict[bytes, int] = OrderedDict()
         self._new: bytes | None = None  # the folder of this process in that of notes
         self._count = 0
+        self.writing = waiting(f"{path}: writing")  # for who writes to what is made here
 
     def close(self) -> None:
         """Close every folder."""
@@ -122,9 +126,10 @@ class Target:
 
     def _open_folder(self, parent: int, name: bytes, folder: bytes) -> int:
         try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, dir_fd=parent)
-            return os.open(name, _FOLDER, dir_fd=parent)
+            with self.writing:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=parent)
+                return os.open(name, _FOLDER, dir_fd=parent)
         except OSError as error:
             if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
                 raise
@@ -136,15 +141,17 @@ class Target:
     def new(self, path: bytes, size: int) -> Iterator[New]:
         """A whole file of `size` bytes to be written, which is to be called `path`; it goes on an error."""
         self._split(path)
-        if self._new is None:
-            made = tempfile.mkdtemp(prefix=_NEW, dir=os.path.join(self.path, os.fsdecode(self._reserved)))
-            self._new = os.fsencode(os.path.basename(made))
-        self._count += 1
-        name = b"%b/%d" % (self._new, self._count)
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._notes)
+        with self.writing:
+            if self._new is None:
+                made = tempfile.mkdtemp(prefix=_NEW, dir=os.path.join(self.path, os.fsdecode(self._reserved)))
+                self._new = os.fsencode(os.path.basename(made))
+            self._count += 1
+            name = b"%b/%d" % (self._new, self._count)
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._notes)
         try:
             if size:
-                os.ftruncate(fd, size)
+                with self.writing:
+                    os.ftruncate(fd, size)
             yield New(name, fd)
         except BaseException:
             self.discard(name)
@@ -157,10 +164,12 @@ class Target:
         """A descriptor to write a segment of a file with, all of which is `size` bytes long."""
         self._split(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self.part_name(path), flags, 0o600, dir_fd=self._notes)
+        with self.writing:
+            fd = os.open(self.part_name(path), flags, 0o600, dir_fd=self._notes)
         try:
             if os.fstat(fd).st_size != size:
-                os.ftruncate(fd, size)
+                with self.writing:
+                    os.ftruncate(fd, size)
             yield fd
         finally:
             os.close(fd)
@@ -185,11 +194,13 @@ class Target:
     def publish(self, name: bytes, path: bytes) -> None:
         """Give a file in the folder of notes, which is on the medium, its own name. FileExistsError."""
         folder, last = self._split(path)
-        _move(name, self._notes, last, self._parent(folder))
+        parent = self._parent(folder)
+        with self.writing:
+            _move(name, self._notes, last, parent)
 
     def discard(self, name: bytes) -> None:
         """Remove a file in the folder of notes."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), self.writing:
             os.unlink(name, dir_fd=self._notes)
 
     def symlink(self, path: bytes, link: bytes, mtime: int) -> None:
@@ -198,14 +209,15 @@ class Target:
             raise UnsafeError("a symbolic link to nothing that can be")
         folder, name = self._split(path)
         parent = self._parent(folder)
-        try:
-            os.symlink(link, name, dir_fd=parent)
-        except FileExistsError:
-            if not self.has_link(path, link):
-                raise
-            if os.stat(name, dir_fd=parent, follow_symlinks=False).st_mtime_ns == mtime:
-                return
-        os.utime(name, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
+        with self.writing:
+            try:
+                os.symlink(link, name, dir_fd=parent)
+            except FileExistsError:
+                if not self.has_link(path, link):
+                    raise
+                if os.stat(name, dir_fd=parent, follow_symlinks=False).st_mtime_ns == mtime:
+                    return
+            os.utime(name, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
 
     def hardlink(self, path: bytes, original: bytes) -> None:
         """Another name of a file that is already here, made, or found with the same bytes. FileExistsError."""
@@ -219,7 +231,8 @@ class Target:
             if not stat.S_ISREG(status.st_mode):
                 raise InTheWayError(f"the file it is another name of, {os.fsdecode(original)!r}, is no file here")
             try:
-                os.link(source, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)
+                with self.writing:
+                    os.link(source, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)
             except FileExistsError:
                 there = os.stat(name, dir_fd=parent, follow_symlinks=False)
                 if not os.path.samestat(there, status) and not (
@@ -286,17 +299,21 @@ class Target:
         with contextlib.suppress(PermissionError):
             fd = os.open(name, _READ, dir_fd=parent)
             try:
-                os.fchmod(fd, mode)
-                os.utime(fd, ns=(mtime, mtime))
+                self.stamp(fd, mode, mtime)
             finally:
                 os.close(fd)
+
+    def stamp(self, fd: int, mode: int, mtime: int) -> None:
+        """Mode and time of an open file."""
+        with self.writing:
+            os.fchmod(fd, mode)
+            os.utime(fd, ns=(mtime, mtime))
 
     def part_metadata(self, path: bytes, mode: int, mtime: int) -> None:
         """Mode and time of a file of several segments, before it has its own name."""
         fd = os.open(self.part_name(path), _READ, dir_fd=self._notes)
         try:
-            os.fchmod(fd, mode)
-            os.utime(fd, ns=(mtime, mtime))
+            self.stamp(fd, mode, mtime)
         finally:
             os.close(fd)
 
@@ -309,8 +326,9 @@ class Target:
         """Mode and time of a folder, when nothing more is written into it."""
         folder, name = self._split(path)
         fd = self._parent(folder + b"/" + name if folder else name)
-        os.utime(fd, ns=(mtime, mtime))
-        os.fchmod(fd, mode)
+        with self.writing:
+            os.utime(fd, ns=(mtime, mtime))
+            os.fchmod(fd, mode)
 
 
 def left(folder: str) -> Iterator[str]:

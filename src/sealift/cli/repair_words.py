@@ -34,6 +34,7 @@ from sealift.reading.survey_views import DOUBTED, STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET
 from sealift.stages.verify_bags import NO_FILE
+from sealift.stages.verify_join import NO_SEAL
 from sealift.stages.verify_names import MORE
 
 if TYPE_CHECKING:
@@ -285,6 +286,11 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     unlisted = {gone.group for gone in result.gone}
     if result.lost or set(result.short) - unlisted:
         yield _fetch(result)
+        if NO_SEAL in result.notices:
+            yield (
+                "where the shipment is not sealed yet: keep the source, and run `sealift pack` once more with all of "
+                "its drives before it is: `sealift seal` knows by that what is lost"
+            )
     elif result.missing and not result.gone:
         yield "--onto MNT rebuilds a missing drive onto an empty one"
     if result.unseen and result.scope in {"report", "health"}:

@@ -449,6 +449,20 @@ def lies_about(packing, mount, name, times, monkeypatch):
     monkeypatch.setattr(drive.SimulatedDrive, "create", create)
 
 
+@pytest.mark.parametrize(
+    ("packs", "blocks", "says"),
+    [
+        (0, 1, "1 block of its small files was"),
+        (1, 1, "1 block of 1 pack was"),
+        (2, 2, "2 blocks of 2 packs were"),
+        (2, 3, "3 blocks of 2 packs or of its small files were"),
+    ],
+)
+def test_what_of_a_drive_was_wrong_is_told_as_far_as_the_counts_tell(packs, blocks, says):
+    row = {"drive": "g0s0", "serial": "A", "mount": "/mnt/a", "packs": packs, "blocks": blocks}
+    assert says in "".join(drive_lines([], [], [row]))
+
+
 def some(names, quick):
     """Each takes seconds: most of them where there is time."""
     return [each if each in quick else pytest.param(each, marks=pytest.mark.long) for each in names]

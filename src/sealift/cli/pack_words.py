@@ -228,7 +228,9 @@ def drive_lines(
         lines.append(f"slow: {_which(each)}: writes {rate}/s, the median of its group {median}/s")
     for each in misread:
         blocks = counted(each["blocks"], "block")
-        of = f"{counted(each['packs'], 'pack')} or of " * bool(each["packs"]) + "its small files"
+        of = counted(each["packs"], "pack") if each["packs"] else "its small files"
+        if each["blocks"] > each["packs"] > 0:  # each of these packs has one block at least: what more there is, either
+            of += " or of its small files"
         were = "was" if each["blocks"] == 1 else "were"
         advice = (
             "it was replaced, and does not leave"

@@ -416,6 +416,16 @@ def test_damage_beyond_parity_on_drives_that_are_here_says_what_mends_it(origin,
     assert "`sealift repair`" in caught.value.hint
 
 
+def test_one_other_drive_that_lacks_its_block_is_told_of_as_one(origin, seal, tmp_path):
+    mounts = [shutil.copytree(mount, tmp_path / Path(mount).name) for mount in origin.mounts]
+    for mount in (mounts[0], mounts[2]):  # both of group 0
+        for path in (mount / "sealift/packs").rglob("*.*"):
+            os.truncate(path, 100)
+    with origin.shipment(list(map(str, mounts)), seal) as shipment, pytest.raises(Lost, match=" is lost: ") as caught:
+        shipment.read("big/large.bin")
+    assert " does not have its own either, and parity holds 1" in str(caught.value)
+
+
 def test_all_drives_that_are_not_here_are_logged_once_at_the_first_rebuild(seal, origin, caplog):
     """Whichever of them is asked for first, and however often."""
     gone = origin.mounts[:1]

@@ -523,8 +523,9 @@ class GroupReader:
                 hint="see to the hosts and the way to them, and run the same command again",
             )
         rest = ", ".join(ids[each] for each in others)
+        lack = "does not have its own" if len(others) == 1 else "do not have theirs"
         return Lost(
-            f"{what} of drive {ids[slot]} is lost: {rest} do not have theirs either, and parity holds {self.parity}",
+            f"{what} of drive {ids[slot]} is lost: {rest} {lack} either, and parity holds {self.parity}",
             hint=_ATTACH if len(self.drives) < self.n else _DAMAGED,
         )
 

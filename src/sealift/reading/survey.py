@@ -201,15 +201,16 @@ def _of_lost_manifest(found: Survey, drives: Sequence[DriveView]) -> NotAllHere 
         f" origin keeps them in its state folder ({where}) into sealift/ on one of the drives of each group; then"
         " `sealift repair MNT...` proves them and puts them on the others"
     )
+    each, they, are = ("", "it", "is") if len(drives) == 1 else ("each of ", "they", "are")
     if any(mf.MANIFEST in view.small for view in drives):
         return SignatureInvalid(
             f"{mf.MANIFEST} on {_mounts(drives)} is not the one that the seal names, and nobody signed it: damaged, or"
-            f" altered. by drive.json they are of shipment {found.shipment}; nothing could be checked",
+            f" altered. by drive.json {they} {are} of shipment {found.shipment}; nothing could be checked",
             hint=hint,
         )
     return NotAllHere(
-        f"{mf.MANIFEST} is gone from each of {_mounts(drives)}: they are of shipment {found.shipment}, and that was"
-        " sealed, so that they bore it; nothing could be checked",
+        f"{mf.MANIFEST} is gone from {each}{_mounts(drives)}: {they} {are} of shipment {found.shipment}, and that was"
+        f" sealed, so that {they} bore it; nothing could be checked",
         hint=hint,
     )
 

@@ -180,11 +180,7 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     away = {fault.mount for fault in report.faults if fault.kind == _AWAY}
     yield from _see_to_files(report)
     if report.state == "lost" and not away and not only_gone(report):
-        first = "if it stays so, " if failing else ""
-        yield (
-            f"{first}`sealift repair --fetch-list` says what must be sent again; unpack restores the rest and names the"
-            f" lost. {SENT_AGAIN}"
-        )
+        yield from _sent_again(report, "if it stays so, " if failing else "")
     elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
         yield from map(_clean, _replaced(report))
         seal = "" if report.seal is not None else "give the seal (--seal FILE); "
@@ -218,6 +214,22 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
             yield "unpack and training do without what was not reached; nothing of it is to be repaired"
         else:
             yield "unpack and training do without what is not here; `sealift repair --onto MNT` makes it anew"
+
+
+def _sent_again(report: InspectReport | VerifyReport, first: str) -> Iterator[str]:
+    """How what is lost is to be had; of a group without any drive nobody here can name a pack."""
+    from sealift.stages.fetch_check import ALL_LOST
+
+    nobody = [group for group in report.groups if not group.present]
+    if len(nobody) == sum(group.recoverable_bytes < group.total_bytes for group in report.groups):
+        yield f"{first}unpack restores the rest; {ALL_LOST}. {SENT_AGAIN}"
+        return
+    yield (
+        f"{first}`sealift repair --fetch-list` says what must be sent again; unpack restores the rest and names the"
+        f" lost. {SENT_AGAIN}"
+    )
+    if nobody:
+        yield ALL_LOST
 
 
 def _brought(report: InspectReport | VerifyReport) -> list[Fault]:

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from sealift.stages.repair_plan import Events
 
 
+ALL_LOST = (
+    "of a group of which no drive is here no fetch list says anything: where all its drives are lost, what was in it is"
+    " packed anew at the origin, from the same source"
+)
+
+
 def check_known(found: Survey) -> None:
     """NotAllHere where a group's drives are here and its manifest is on none: which packs they lack nobody can say."""
     for number, views in bereft(found).items():
@@ -35,7 +41,8 @@ def check_known(found: Survey) -> None:
 def not_listed(found: Survey) -> list[str]:
     """Lines about groups of the shipment of which a fetch list says nothing."""
     here = {group.group for group in found.groups}
-    return not_here(set(range(min(found.groups_total, MAX_LISTED))) - here) + [
+    away = not_here(set(range(min(found.groups_total, MAX_LISTED))) - here)
+    return [*away, *[f"{ALL_LOST}, as a shipment of its own"] * bool(away)] + [
         f"group {group.group}: its manifest is not signed by an allowed signer, and nothing of it was looked at"
         for group in found.groups
         if not group.trusted

@@ -72,7 +72,9 @@ def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | 
 
 def _not_missing(name: str | None, found: Survey) -> str:
     if name is None:
-        return "no drive is missing" + " of the groups whose manifest is here" * bool(bereft(found))
+        if bereft(found):
+            return "no drive is missing of the groups whose manifest is here"
+        return "no drive is missing" + " of the groups that are here" * (len(found.groups) < found.groups_total)
     if any(row.id == name for group in found.groups for row in group.manifest.drives):
         return f"drive {name} is not missing"
     if any(row.id == name for group in found.absent for row in group.drives):

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
 
+from sealift.cli import repair_words
 from sealift.cli.main import run as sealift
 from sealift.cli.unpack import tell
 from sealift.drives.memory import Medium, MemoryDrive
@@ -21,7 +22,7 @@ from sealift.stages import verify_names
 from sealift.stages.inspect import inspect
 from sealift.stages.unpack import Result
 from sealift.stages.verify import verify
-from sealift.stages.verify_report import exit_code, to_json
+from sealift.stages.verify_report import Fault, exit_code, to_json
 
 BLOCK = mf.BLOCK
 
@@ -458,3 +459,83 @@ def test_a_drive_on_which_sealift_is_no_folder_has_that_moved_away(fleet, ask):
 def test_unpack_names_the_fetch_list_also_where_drives_are_missing(capsys, missing):
     tell(Result(failed=[(b"a", "lost")], missing_drives=missing), "out")
     assert "`sealift repair MNT... --fetch-list` says what must be sent again" in capsys.readouterr().err
+
+
+@pytest.fixture
+def two_groups(tmp_path):
+    """Mounts of both groups, and the signers."""
+    made = fleets.make(tmp_path / "mnt", seed=82, geometry=((2, 1), (2, 1)), lengths=[[BLOCK + 9, 50]])
+    (tmp_path / "signers").write_bytes(made.allowed_bytes)
+    return made
+
+
+def test_of_a_group_without_any_drive_no_fetch_list_is_promised(two_groups, tmp_path, capsys):
+    mounts, signers = list(two_groups.mounts[:3]), ["--allowed-signers", str(tmp_path / "signers")]
+    anew = "where all its drives are lost, what was in it is packed anew at the origin"
+    for command in ("inspect", "verify"):
+        assert sealift([command, *mounts, *signers, "--final"]) == 4
+        (told,) = steps(capsys.readouterr().out)
+        assert told.startswith("unpack restores the rest; ")
+        assert anew in told
+        assert "--fetch-list" not in told
+    assert sealift(["repair", *mounts, *signers, "--fetch-list"]) == 0
+    assert f"{anew}, from the same source, as a shipment of its own" in capsys.readouterr().err
+    (tmp_path / "new").mkdir()
+    onto = ["--onto", str(tmp_path / "new"), "--allow-same-filesystem"]
+    assert sealift(["repair", *mounts, *signers, *onto]) == 1
+    assert "no drive is missing of the groups that are here; nothing was written" in capsys.readouterr().err
+    for slot, stripe in ((0, 0), (1, 0)):
+        two_groups.path(0, slot, pack(slot, stripe)).unlink()
+    assert sealift(["verify", *mounts, *signers, "--final"]) == 4
+    told = steps(capsys.readouterr().out)
+    assert any("--fetch-list` says what must be sent again" in line for line in told), told
+    assert any(anew in line for line in told), told
+
+
+def test_repair_asks_for_the_seal_where_it_is_gone_from_all_drives(fleet, ask):
+    for slot in range(3):
+        shutil.rmtree(fleet.path(0, slot, "seal"))
+    assert steps(ask("repair", code=0)) == [
+        "no drive here has the whole seal: give the file that was sent ahead (--seal FILE)"
+    ]
+
+
+def test_what_nobody_signed_does_not_hide_what_is_wrong(fleet, ask):
+    for number in range(1100):
+        fleet.path(0, 0, f"stray{number:04d}").touch()
+    for slot in range(3):
+        fleet.path(0, slot, mf.SIGNATURE).unlink()
+    lines = ask("repair", code=3).splitlines()
+    strays = [at for at, line in enumerate(lines) if line.startswith("  not signed: ")]
+    wrong = [at for at, line in enumerate(lines) if line.startswith("  still wrong: ")]
+    assert wrong
+    assert max(wrong) < min(strays)
+    assert sum("a file that the manifest does not name" in lines[at] for at in strays) == 5
+    assert lines[strays[5]] == f"  not signed: 995 more on {fleet.mount(0, 0)} (--json names them)"
+    assert "holds most of 100 more" in lines[strays[6]]
+
+
+@pytest.mark.parametrize("how", ["gone", "altered"])
+def test_one_drive_without_its_manifest_is_told_of_as_one(fleet, tmp_path, capsys, how):
+    manifest = fleet.path(0, 0, mf.MANIFEST)
+    if how == "gone":
+        manifest.unlink()
+    else:
+        fleets.flip(manifest, 800)
+    sealift(["verify", fleet.mount(0, 0), "--allowed-signers", str(tmp_path / "signers")])
+    told = capsys.readouterr().err
+    where = fleet.mount(0, 0)
+    one = "is gone from {}: it is of shipment" if how == "gone" else "on {} is not the one that the seal names"
+    assert one.format(where) in told
+    assert "they" not in told.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["drive.json"], "1 of its small files is"), (["drive.json", "B3SUMS"], "2 of its small files are")],
+)
+def test_what_a_drive_lacks_that_nothing_tells_which_it_is_is_counted(names, said):
+    where = "/mnt/x"
+    faults = [Fault(kind="rotten", block=None, drive=where, mount=where, path=name, detail="zeros") for name in names]
+    (line,) = repair_words._left(faults)
+    assert f"{said} damaged or gone" in line

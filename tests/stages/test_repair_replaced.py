@@ -78,7 +78,10 @@ def test_repair_waits_for_it_and_mends_all_once_it_is_there(fleet, capsys):
     repair_words.show(report)
     words = capsys.readouterr().out
     assert words.startswith("more is missing than parity holds, and drives that are not here may have it")
-    assert "next: mount the medium on which g0s0 was packed before it was rebuilt, or --fetch-list" in words
+    assert (
+        "next: mount the medium on which g0s0 was packed before it was rebuilt, if that is another, or --fetch-list"
+        in words
+    )
     assert repairing.exit_code(mend([*others, new], dry_run=True)) == 6
     report = mend([*others, new, old])
     assert (report.lost, report.replaced, repairing.exit_code(report)) == ([], [], 0)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from sealift.stages.repair_unwritable import Unreadable, Unwritable
     from sealift.stages.verify_report import Fault
 
+_STRAYS = 5  # files of a drive that nobody signed, and that are named
 _NOT_SIGNED = {"unexpected", "foreign", "replayed"}  # what lies there besides what was signed
 _NOWHERE = "no drive here has it whole"  # as stages/repair_plan.py says it
 _ID = re.compile(r"g([0-9]{1,6})s[0-9]{1,3}")
@@ -208,17 +209,31 @@ def _left(faults: Iterable[Fault]) -> Iterator[str]:
     untold = unidentified(faults)
     for mount in sorted(untold):
         files = len({fault.path for fault in faults if fault.mount == mount})
-        yield f"  still wrong: {mount}: nothing tells which drive it is; {files} of its small files are damaged or gone"
+        what = f"{files} of its small files {common.are(files)} damaged or gone"
+        yield f"  still wrong: {mount}: nothing tells which drive it is; {what}"
+    strays: dict[str, list[Fault]] = {}
     for fault in faults:
         if fault.mount in untold:
             continue
-        if fault.detail.endswith(MET):
+        if fault.kind == "unexpected":
+            strays.setdefault(fault.mount or fault.drive, []).append(fault)
+        elif fault.detail.endswith(MET):
             met.setdefault((fault.drive, fault.mount, fault.detail), []).append(fault)
         else:
-            yield f"  {_still(fault)}: {fault.drive} {_place(fault)}: {fault.kind}, {fault.detail}"
+            yield _one(fault)
     for (drive, where, detail), blocks in met.items():
         more = f" and {counted(len(blocks) - 1, 'more block')}" if len(blocks) > 1 else ""
         yield f"  still wrong: {drive} at {where}: {_place(blocks[0])}{more}: {blocks[0].kind}, {detail}"
+    for where, here in strays.items():
+        named = [fault for fault in here if not fault.detail.startswith(MORE)]
+        yield from map(_one, named[:_STRAYS])
+        if len(named) > _STRAYS:
+            yield f"  not signed: {len(named) - _STRAYS:,} more on {where} (--json names them)"
+        yield from (_one(fault) for fault in here if fault.detail.startswith(MORE))
+
+
+def _one(fault: Fault) -> str:
+    return f"  {_still(fault)}: {fault.drive} {_place(fault)}: {fault.kind}, {fault.detail}"
 
 
 def _place(fault: Fault) -> str:
@@ -326,6 +341,8 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         yield _advice(fault, result)
     for where, faults in unsigned.items():
         yield _nobody_signed(where, faults)
+    if NO_SEAL in result.notices:
+        yield OF_SEAL
     if result.scope in {"onto", "report", "health"} or result.state == "repaired":
         again = "once more, " if result.scope == "all" else ""
         yield f"sealift verify reads everything {again}from the medium"
@@ -358,7 +375,7 @@ def _fetch(result: RepairReport) -> str:
     old = (
         f"the media on which {', '.join(result.replaced[:20])} were packed before they were rebuilt"
         if len(result.replaced) > 1
-        else f"the medium on which {''.join(result.replaced)} was packed before it was rebuilt"
+        else f"the medium on which {''.join(result.replaced)} was packed before it was rebuilt, if that is another"
     )
     come = ["the drive that fell silent"] * bool(result.unreadable)
     come += ["the drives that are missing"] * bool(_elsewhere(result)) + [old] * bool(result.replaced)

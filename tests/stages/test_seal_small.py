@@ -18,7 +18,7 @@ from test_seal_stage import Yard, packed, refused, yard  # noqa: F401 -- fixture
 
 from sealift.errors import BadInput, DriveFault, Refused
 from sealift.formats import manifest as mf
-from sealift.stages import repair, seal_drives, seal_known
+from sealift.stages import repair, seal_drives, seal_known, seal_mounts
 from sealift.stages.pack.journal import Journal
 from sealift.stages.seal_known import Known
 
@@ -313,6 +313,18 @@ def test_drives_that_were_emptied_are_known(yard):
     shutil.rmtree(two)
     shutil.copytree(f"{two}.kept", two)
     yard.seal(two)
+
+
+def test_a_place_where_nothing_is_mounted_yet_is_no_drive_that_was_emptied(yard, monkeypatch):
+    one, two, three = two_filled(yard)
+    for mount in (one, two):
+        os.rename(mount, f"{mount}.away")
+        os.mkdir(mount)
+    monkeypatch.setattr(seal_mounts, "nothing_mounted", lambda mount: mount in {one, two})
+    for mounts in (yard.mounts, [one, two], [one, two, three]):
+        refused(yard, BadInput, f"{one}: no drive of a shipment", *mounts)
+    yard.seal()
+    assert not [told for told in yard.notices if "looked at last" in told]
 
 
 def test_copies_of_a_drive_in_the_place_of_others_are_known(yard):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sealift.drives import hung
 from sealift.drives.base import reason
+from sealift.drives.local import nothing_mounted
 from sealift.drives.locations import identity, open_to_write
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats import manifest as manifests
@@ -101,11 +102,12 @@ def identify(
         claims.setdefault(card.id, []).append((drive, card))
     drives, others = _apart(claims, found)
     taken = {(card.group, card.slot) for _, card in drives}
+    folders = any(nothing_mounted(drive.mount) for drive, _ in drives)  # that stand in for drives
 
     def place_of(drive: Drive) -> tuple[int, int] | None:
-        """Each place is of one mount: the first that is not known to be another drive's."""
+        """Each place is of one mount: the first that is not known to be another drive's, if one is mounted there."""
         place = found.place_of(drive)
-        if place is None or place in taken:
+        if place is None or place in taken or (is_emptied(drive) and nothing_mounted(drive.mount) and not folders):
             return None
         taken.add(place)
         return place

@@ -14,11 +14,10 @@ from test_failing_drives import Packing, owed
 from sealift.cli.pack_words import drive_lines, read_back_text
 from sealift.errors import DriveFault, Refused
 from sealift.formats import manifest
-from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import rates, status
 from sealift.stages.pack import group as groups
 from sealift.stages.pack import notify, readback
-from sealift.stages.seal import gather
+from sealift.stages.seal_known import Known
 from sealift.stages.status import look
 from sealift.testing import drive
 
@@ -556,7 +555,6 @@ def test_what_no_drive_of_a_signed_group_has_is_written_again_from_the_state(tmp
 def test_what_neither_drives_nor_state_have_is_gone_and_not_sealed(tmp_path):
     """The source is all that is left."""
     packing = Packing(tmp_path, size=2)
-    signers = AllowedSigners.parse(packing.origin.allowed)
     assert packing.pack(read_back="none").exit_code == 0
     for mount in packing.mounts:
         packing.fleet.rot(mount, manifest.MEMBERS_INDEX)
@@ -570,7 +568,7 @@ def test_what_neither_drives_nor_state_have_is_gone_and_not_sealed(tmp_path):
             f"none of them had {manifest.MEMBERS_INDEX} as signed"
         ]
         with pytest.raises(Refused, match=r"none of them had index/members.*: that cannot be had from them"):
-            gather([str(packing.origin.state)], signers)
+            Known([str(packing.origin.state)]).require_not_gone(0)
     kept.write_bytes(whole)
     assert packing.pack().exit_code == 0
-    assert len(gather([str(packing.origin.state)], signers)) == 1
+    Known([str(packing.origin.state)]).require_not_gone(0)

@@ -11,7 +11,7 @@ from test_failing_drives import Packing
 from test_presence import pack_of
 
 from sealift.cli import status as status_cli
-from sealift.errors import DriveFault, Refused
+from sealift.errors import BadInput, DriveFault, Refused
 from sealift.formats import manifest as mf
 from sealift.stages.pack.journal import Journal
 from sealift.stages.pack.journal_rows import Medium, Wrong
@@ -51,7 +51,7 @@ def sealed(packing):
     """What `seal` says without mounts: None where nothing stands in its way."""
     known = Known([str(packing.origin.state)])
     try:
-        known.require(packing.origin.manifests()[0][0], "")
+        known.require(mf.decode_manifest(packing.kept[packing.mounts[0]][mf.MANIFEST]), "")
     except Refused as error:
         return f"{error}; {error.hint}"
     return None
@@ -186,3 +186,43 @@ def test_of_a_group_that_was_taken_over_it_is_known_too(packing):
         assert code == 3
         assert "drive g0s2 (serial" in told
     assert [each.drive for each in look(str(packing.origin.state)).groups[0].lacking] == ["g0s2"]
+
+
+def replace(packing, mount, files):
+    there = packing.fleet.snapshot(mount)
+    for name in there.keys() - files.keys():
+        packing.fleet.remove(mount, name)
+    for name in files:
+        if there.get(name) != files[name]:
+            packing.fleet.put(mount, name, files[name])
+
+
+@pytest.mark.parametrize("what", ["manifest", "copy"])
+def test_drives_that_pack_refuses_are_known_when_they_are_away(packing, what):
+    whole, *bad = packing.mounts
+    for mount in bad[:3]:
+        if what == "manifest":
+            packing.fleet.rot(mount, mf.MANIFEST)
+        else:
+            replace(packing, mount, packing.kept[whole])
+    for mount in bad[:3]:
+        with pytest.raises((Refused, BadInput)) as error:
+            packing.pack(to=[whole, mount])
+        assert mount in str(error.value)
+    assert all(mount in sealed(packing) for mount in bad[:3])
+    with pytest.raises((Refused, BadInput)) as error:
+        packing.pack()
+    assert all(f"{mount}: " in str(error.value) for mount in bad[:3]), "all at once"
+    for mount in bad[:3]:
+        replace(packing, mount, packing.kept[mount])
+    assert packed(packing)[0] == 0
+    assert sealed(packing) is None
+
+
+def test_small_files_that_were_gone_are_not_told_as_other_bytes_for_ever(packing):
+    mount = packing.mounts[1]
+    packing.fleet.remove(mount, mf.OPEN_ME)
+    assert packed(packing)[0] == 3
+    packing.fleet.put(mount, mf.OPEN_ME, packing.kept[mount][mf.OPEN_ME])
+    assert packed(packing)[0] == 0
+    assert look(str(packing.origin.state)).groups[0].misread == []

@@ -273,3 +273,13 @@ def test_own_files_of_two_drives_tell_nothing():
     report = mend([drives[0], *drives[2:]])
     assert everything(drives[0]) == before
     assert report.missing == ["g0s0", "g0s1"]
+
+
+def test_nor_do_they_where_no_pack_is_left():
+    drives = FLEET.memory()
+    take(drives[0], [name.decode() for name in packs(drives[0])])
+    give(drives[0], 0, 1, [mf.CARD, mf.OPEN_ME])
+    before = everything(drives[0])
+    for here in ([drives[0], *drives[2:]], drives):
+        mend(here)
+        assert everything(drives[0]) == before

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from test_seal_stage import Yard, packed, refused, yard  # noqa: F401 -- fixtures
 
 from sealift.errors import BadInput, DriveFault, Refused
+from sealift.formats import canonical
 from sealift.formats import manifest as mf
 from sealift.stages import repair, seal_drives, seal_known, seal_mounts
 from sealift.stages.pack.journal import Journal
@@ -302,9 +303,6 @@ def test_drives_that_were_emptied_are_known(yard):
     error = refused(yard, BadInput, drive, *yard.mounts)
     assert str(error) == drive
     assert f"`--onto {one}`" in error.hint
-    yard.seal(*(mount for mount in yard.mounts if mount != one))
-    (told,) = [told for told in yard.notices if "looked at last" in told]
-    assert f"{one}): nothing of the shipment is on it, when it was looked at last" in told
     shutil.rmtree(two)
     os.mkdir(two)
     for told in [*short(yard, *yard.mounts), *short(yard, three), *short(yard, two)]:
@@ -312,7 +310,25 @@ def test_drives_that_were_emptied_are_known(yard):
         assert told.count("nothing of the shipment is on it") == 2
     shutil.rmtree(two)
     shutil.copytree(f"{two}.kept", two)
-    yard.seal(two)
+    yard.seal(*(mount for mount in yard.mounts if mount != one))
+    (told,) = [told for told in yard.notices if "looked at last" in told]
+    assert f"{one}): nothing of the shipment is on it, when it was looked at last" in told
+
+
+@pytest.mark.parametrize("what", ["nothing", "another shipment's"])
+def test_what_is_mounted_where_a_drive_was_is_not_that_drive_once_it_was_sealed_and_may_have_left(yard, what):
+    yard.seal(*yard.mounts)
+    for mount in yard.mounts[:2]:
+        os.rename(mount, f"{mount}.left")
+        os.mkdir(mount)
+        if what != "nothing":
+            shutil.copytree(f"{mount}.left", mount, dirs_exist_ok=True)
+            other = msgspec.structs.replace(card(mount), shipment="0123456789abcdef")
+            on(mount, mf.CARD).write_bytes(canonical.encode(other))
+    refused(yard, BadInput, "no drive of a shipment|drive g.s. of another shipment", *yard.mounts)
+    yard.notices.clear()
+    yard.seal()
+    assert not [told for told in yard.notices if "looked at last" in told]
 
 
 def test_a_place_where_nothing_is_mounted_yet_is_no_drive_that_was_emptied(yard, monkeypatch):

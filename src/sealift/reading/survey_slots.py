@@ -75,10 +75,10 @@ def find(
         pass
     if votes:
         return Place(votes.most_common(1)[0][0], by_packs=True)
-    by_files = None if strange and card is not None and not of else _slot_by_own_files(drive, manifest)
-    if by_files is not None:
-        return Place(by_files, strange=strange, unsure=unsure)
-    if strange or (strict and not exact):
+    by_files = set[int]() if strange and card is not None and not of else _slots_by_own_files(drive, manifest)
+    if len(by_files) == 1:
+        return Place(by_files.pop(), strange=strange, unsure=unsure)
+    if by_files or strange or (strict and not exact):
         return Place(None, strange=strange, unsure=unsure)
     return Place(claim, unsure=unsure, blind=unread)
 
@@ -264,8 +264,8 @@ def has_open_me(drive: Drive, row: DriveRow) -> bool:
     return data is not None and mf.FileRef(bytes=len(data), blake3=blake3(data).hexdigest()) == row.open_me
 
 
-def _slot_by_own_files(drive: Drive, manifest: Manifest) -> int | None:
-    """The row whose OPEN-ME.txt or B3SUMS is the one on the drive; None where these are of two rows, or of none."""
+def _slots_by_own_files(drive: Drive, manifest: Manifest) -> set[int]:
+    """The rows whose OPEN-ME.txt or B3SUMS is the one on the drive; of two of them nothing can be said."""
     told = set[int]()
     for name in mf.OWN_FILES:
         try:
@@ -277,4 +277,4 @@ def _slot_by_own_files(drive: Drive, manifest: Manifest) -> int | None:
         mark = mf.FileRef(bytes=len(data), blake3=blake3(data).hexdigest())
         slots = [row.slot for row in manifest.drives if mark in {row.open_me, row.sums}]
         told |= set(slots) if len(slots) == 1 else set()
-    return told.pop() if len(told) == 1 else None
+    return told

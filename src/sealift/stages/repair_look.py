@@ -146,7 +146,11 @@ def bag_damage(group: GroupView, view: DriveView) -> Damage:
 def bag_notices(bag: Seen) -> list[str]:
     """What is said of a folder of packs that was read."""
     where = bag.view.mount
-    rest = "and nothing else of a drive: they are read, and nothing is written there"
+    rest = (
+        "and nothing else of a drive: they are read, and nothing is written there. if it is that drive, and lost its "
+        f"small files: put {mf.MANIFEST} of another drive of the group into {mf.ROOT}/ on it, and the same command "
+        "mends it"
+    )
     lines = [f"{where} holds packs of {bag.view.name} {rest}"]
     others = {fault.path for fault in bag.faults if fault.detail.endswith(MIXED)}
     lines += [f"{where}: {MIXED}: {ONE_FOLDER}"] if others else []

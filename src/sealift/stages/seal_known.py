@@ -39,18 +39,22 @@ class Known:
 
     def __init__(self, states: Sequence[str]) -> None:
         self._groups: dict[int, list[tuple[str, GroupStatus]]] = {}  # by number: state folders that have it signed
+        self._sealed = False  # by one of them
         for state in dict.fromkeys(states):
-            for group in look(state).groups:
+            status = look(state)
+            self._sealed |= status.sealed
+            for group in status.groups:
                 if group.state == "signed":
                     self._groups.setdefault(group.group, []).append((state, group))
         self._seen: dict[tuple[int, int], list[int]] = {}  # by group and slot: stripes that a drive lacks, seen now
         self._every: set[int] = set()  # groups of which the small files of every drive are seen now
 
-    def place_of(self, drive: Drive) -> tuple[int, int] | None:
+    def place_of(self, drive: Drive, *, by_mount: bool = True) -> tuple[int, int] | None:
         """Group and slot of the drive that should be at a mount, whatever is there now.
 
-        As the medium's serial number tells, or else the mounts at which packing saw the drives last. None where nobody
-        knows, and for a medium that tells that it is none of theirs.
+        As the medium's serial number tells, or else, `by_mount`, the mounts at which packing saw the drives last; but
+        not once they were sealed, and may have left. None where nobody knows, and for a medium that tells that it is
+        none of theirs.
         """
         told = drive.serial()
         places = {
@@ -62,7 +66,7 @@ class Known:
         for serial, place in places.items():
             if is_medium_of(told, serial):
                 return place
-        if told is not None and not nothing_mounted(drive.mount):
+        if self._sealed or not by_mount or (told is not None and not nothing_mounted(drive.mount)):
             return None
         names = {os.path.abspath(drive.mount), os.path.realpath(drive.mount)}
         for state in {state for known in self._groups.values() for state, _ in known}:

@@ -104,9 +104,12 @@ def identify(
     taken = {(card.group, card.slot) for _, card in drives}
     folders = any(nothing_mounted(drive.mount) for drive, _ in drives)  # that stand in for drives
 
-    def place_of(drive: Drive) -> tuple[int, int] | None:
-        """Each place is of one mount: the first that is not known to be another drive's, if one is mounted there."""
-        place = found.place_of(drive)
+    def place_of(drive: Drive, *, foreign: bool = False) -> tuple[int, int] | None:
+        """Each place is of one mount: the first that is not known to be another drive's, if one is mounted there.
+
+        A drive of another shipment says nothing of the one that was mounted there before.
+        """
+        place = found.place_of(drive, by_mount=not foreign)
         if place is None or place in taken or (is_emptied(drive) and nothing_mounted(drive.mount) and not folders):
             return None
         taken.add(place)
@@ -114,7 +117,10 @@ def identify(
 
     unknown = [
         Stranger(
-            drive, each.error, f"another drive is there: {_said(drive, each.error)}" * each.foreign, place_of(drive)
+            drive,
+            each.error,
+            f"another drive is there: {_said(drive, each.error)}" * each.foreign,
+            place_of(drive, foreign=each.foreign),
         )
         for drive, each in lost
     ]
@@ -181,8 +187,9 @@ def _no_card(drive: Drive, groups: Sequence[Packed], *, there: bool) -> BadInput
             )
     hint = "give the mounts of this shipment's drives"
     if is_emptied(drive):
+        nothing = "nothing is mounted there, mount it; or" if nothing_mounted(drive.mount) else "is that drive mounted?"
         hint += (
-            "; is that drive mounted? if it is one of them, and was emptied: `sealift repair` of the others with "
+            f"; {nothing} if it is one of them, and was emptied: `sealift repair` of the others with "
             f"`--onto {drive.mount}` makes it anew"
         )
     return BadInput(f"{drive.mount}: no drive of a shipment", hint=hint)

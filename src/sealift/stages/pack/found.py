@@ -32,7 +32,7 @@ from sealift.stages.pack.copies import SETTINGS, stripe_name
 from sealift.stages.pack.crew import FAULTS
 from sealift.stages.pack.durable import sync
 from sealift.stages.pack.hashes import StripeHashes
-from sealift.stages.pack.journal_rows import Medium
+from sealift.stages.pack.journal_rows import Lacks, Medium
 from sealift.stages.pack.presence import pack_lengths
 from sealift.trade.signing import read_limited
 
@@ -119,28 +119,30 @@ def check_signed(work: Work, group: int) -> None:
     BadInput where another drive of the shipment, or one that was replaced, is given in place of the one that has the
     slot. Packs are looked for when everything else is done (signed.py).
     """
-    _, data, _ = manifest_here(work, group)
-    bare = []
+    record, data, _ = manifest_here(work, group)
+    bare, others = [], list[BadInput | Refused]()
     for slot, each in enumerate(work.deal.slots(group)):
         if each is None:
             continue
-        _check_is_itself(work, each, group, slot)
+        _check_not_replaced(work, each)
         try:
+            _check_is_itself(work, each, group, slot)
             there = fleets.manifest_of(each)
+            if there not in {None, data}:
+                raise _of_another_manifest(work, each, group)
+        except (BadInput, Refused) as error:  # it is another one, or counts for nothing until it is repaired
+            why = str(error).removeprefix(f"{each.mount}: ").removesuffix("; nothing was written")
+            stripes = list(range(record.geometry.stripes))
+            work.journal.note_lacks(group, Lacks(slot, each.serial, each.mount, stripes, why))
+            others.append(error)
         except FAULTS as error:
             work.events.notice(f"{error}. group {group} is signed; `sealift verify` says what its drives hold")
-            continue
-        if there is None and not is_emptied(each.drive):  # one that is, is told where its packs are looked for
-            bare.append(each)
-        elif there not in {None, data}:
-            raise Refused(
-                f"{each.mount}: drive {each.serial} bears another manifest than the one with which group {group} was "
-                "signed in this state folder: damaged, or of another packing; nothing was written",
-                hint="where it is damaged, `sealift repair` with all mounts of the group takes it from another drive; "
-                f"where it is on all of them, copy {manifest.MANIFEST} and {manifest.SIGNATURE} from "
-                f"{closed_folder(work.options.state, group)} into {manifest.ROOT}/ on one of them first. if it is "
-                "of another packing (`sealift verify` says so), seal from that one's state folder",
-            )
+        else:
+            if there is None and not is_emptied(each.drive):  # one that is, is told where its packs are looked for
+                bare.append(each)
+    if others:
+        told = "; ".join(str(error).removesuffix("; nothing was written") for error in others)
+        raise type(others[0])(f"{told}; nothing was written", hint=others[0].hint)
     how = "`sealift repair` with all of them puts it there"
     if len(bare) == len(work.deal.drives(group)):
         how = f"nor has any other that is here. {closed_folder(work.options.state, group)} has it, with its signature"
@@ -149,19 +151,30 @@ def check_signed(work: Work, group: int) -> None:
         work.events.notice(f"{each.mount}: {what}: {how}")
 
 
+def _of_another_manifest(work: Work, each: Attached, group: int) -> Refused:
+    return Refused(
+        f"{each.mount}: drive {each.serial} bears another manifest than the one with which group {group} was "
+        "signed in this state folder: damaged, or of another packing; nothing was written",
+        hint="where it is damaged, `sealift repair` with all mounts of the group takes it from another drive; "
+        f"where it is on all of them, copy {manifest.MANIFEST} and {manifest.SIGNATURE} from "
+        f"{closed_folder(work.options.state, group)} into {manifest.ROOT}/ on one of them first. if it is "
+        "of another packing (`sealift verify` says so), seal from that one's state folder",
+    )
+
+
 def _check_is_itself(work: Work, each: Attached, group: int, slot: int) -> None:
-    """BadInput where a drive says that it is another of the shipment, or was replaced by the one it is given as."""
-    replaced = settle.replaced(work.journal)
-    try:
-        data = each.drive.read_small(manifest.CARD, manifest.MAX_CARD) if each.drive.exists() else None
-        card = None if data is None else manifest.decode_card(data)
-    except FAULTS:
-        return  # told where it is looked at for what it holds
-    if card is None or card.shipment != work.config.shipment:
-        return
-    fleets.check_place(each, card, group, slot, signed=work.journal.group(group).state == "signed")
+    """BadInput where a drive says that it is another of the shipment."""
+    card = _claim(work, each)
+    if card is not None:
+        fleets.check_place(each, card, group, slot, signed=work.journal.group(group).state == "signed")
+
+
+def _check_not_replaced(work: Work, each: Attached) -> None:
+    """BadInput where a drive was replaced by the one it is given as: of that one, which is away, nothing is known."""
+    replaced, card = settle.replaced(work.journal), _claim(work, each)
     if (
-        card.serial != each.serial
+        card is not None
+        and card.serial != each.serial
         and replaced.get(card.serial) is not None
         and settle.successor(replaced, card.serial) == each.serial
     ):
@@ -170,6 +183,16 @@ def _check_is_itself(work: Work, each: Attached, group: int, slot: int) -> None:
             "not here; nothing was written",
             hint=f"attach drive {each.serial} in its place; what was replaced does not leave",
         )
+
+
+def _claim(work: Work, each: Attached) -> manifest.DriveCard | None:
+    """drive.json of a drive of this shipment; None of another one, and where nothing is to be had."""
+    try:
+        data = each.drive.read_small(manifest.CARD, manifest.MAX_CARD) if each.drive.exists() else None
+        card = None if data is None else manifest.decode_card(data)
+    except FAULTS:
+        return None  # told where it is looked at for what it holds
+    return card if card is not None and card.shipment == work.config.shipment else None
 
 
 def signed_there(work: Work, group: int) -> bool:

@@ -123,11 +123,18 @@ def is_as_written(drive: Drive, name: str, ref: FileRef, seen: Callable[[int], o
 
 
 def _note(journal: Journal, group: int, looks: Sequence[tuple[Attached, int, _Wrong]]) -> None:
-    """Which drives gave other bytes than were written, where that is news."""
+    """Which drives gave other bytes than were written, where that is news; what is gone from one it did not give."""
     known = journal.spoilt(group)
     for each, slot, one in looks:
-        if one.text and slot not in known:
+        if one.text and slot not in known and not (one.names and all(_is_gone(each.drive, name) for name in one.names)):
             journal.note_small(group, slot, Medium(each.serial, each.mount))
+
+
+def _is_gone(drive: Drive, name: str) -> bool:
+    try:
+        return drive.size(name) is None
+    except FAULTS:
+        return False
 
 
 def _on_none(looks: Sequence[tuple[Attached, int, _Wrong]], top: Mapping[str, bytes]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sealift.stages.pack import run as packing
 from sealift.stages.pack.away import Away
 from sealift.stages.pack.copies import identity_of
 from sealift.stages.pack.journal import Journal
+from sealift.stages.pack.listing import Reader, Shelf
 from sealift.stages.verify import verify
 
 MIB = 1 << 20
@@ -22,7 +24,8 @@ def pack(origin, monkeypatch, stripes=1000):
     """Until so many stripes are committed; the notices."""
     notices, left, commit = [], [stripes], Journal.commit
     identity = identity_of(origin.signer, [age_keys.parse_recipient(origin.recipient)])
-    away = Away(origin.signer, identity, lambda _digest: None)
+    shelf = partial(Shelf(str(origin.state.parent / "shelf")).answer, "this host")
+    away = Away(origin.signer, identity, lambda _digest: None, Reader(shelf))
 
     def counted(*given):
         if not left[0]:

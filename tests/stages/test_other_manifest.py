@@ -5,20 +5,22 @@ import itertools
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import fleet as fleets
 
+from sealift.cli.gone_words import of_nobodys
 from sealift.drives.memory import MemoryDrive
 from sealift.errors import DriveFault, NotAllHere, SignatureInvalid
+from sealift.formats import canonical, paged
 from sealift.formats import manifest as mf
-from sealift.formats import paged
-from sealift.reading.survey_views import DOUBTED, NOBODYS_PACKS
+from sealift.reading.survey_views import BY_CARD, DOUBTED, NO_MANIFEST, NOBODYS_PACKS
 from sealift.stages import repair as stage
 from sealift.stages.verify import verify
-from sealift.stages.verify_report import exit_code
+from sealift.stages.verify_report import Fault, exit_code
 
 MANIFEST = (mf.MANIFEST, mf.SIGNATURE)
 SMALL = (*MANIFEST, mf.CARD, *mf.OWN_FILES, *mf.GROUP_FILES)
@@ -283,3 +285,22 @@ def test_nor_do_they_where_no_pack_is_left():
     for here in ([drives[0], *drives[2:]], drives):
         mend(here)
         assert everything(drives[0]) == before
+
+
+def test_a_group_that_is_none_of_the_shipments_is_not_asked_for():
+    drives, strange = FLEET.memory(), OTHER.memory()[0]
+    card = mf.decode_card(FLEET.groups[0].files[0][mf.CARD])
+    strange.put(mf.CARD, canonical.encode(msgspec.structs.replace(card, group=7, id="g7s0")))
+    take(strange, MANIFEST)
+    assert not stage.fetch([*drives, strange], allowed=FLEET.allowed, seal=FLEET.seal_files).packs
+    assert not mend([*drives, strange]).unseen
+
+
+@pytest.mark.parametrize(
+    ("said", "group"), [("g1s0", "0001"), ("zz", "GROUP"), ("g9999999999s0", "GROUP"), ("gs", "GROUP")]
+)
+def test_what_a_report_says_of_a_drive_is_read_as_somebody_elses(said, group):
+    detail = f"{BY_CARD}{said}: {NO_MANIFEST}"
+    fault = Fault(drive="/d", block=None, kind="missing", path=mf.MANIFEST, detail=detail, mount="/d")
+    (line,) = of_nobodys([fault])
+    assert f"groups/{group}/closed/" in line

@@ -5,6 +5,7 @@ Words alone.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from sealift.drives.base import reason
@@ -19,6 +20,7 @@ SENT_AGAIN = (
     "what is packed again is a shipment of its own: unpack it into a folder of its own, and `cp -an OTHER/. FOLDER/`"
     " puts it beside what unpack restores of this one"
 )
+_BY_CARD = re.compile(re.escape(BY_CARD) + "g([0-9]{1,6})s")
 _DAMAGED = {"missing", "truncated", "extended", "rotten", "unsigned", "non-canonical", "unexpected"}
 OF_SEAL = "no drive here has the whole seal: give the file that was sent ahead (--seal FILE)"
 
@@ -51,8 +53,8 @@ def of_nobodys(faults: Iterable[Fault]) -> Iterator[str]:
     """A line for each group of such places; of those that do not say of which they are, one."""
     places: dict[str, list[str]] = {}
     for fault in filter(is_nobodys, faults):
-        number = fault.detail.removeprefix(BY_CARD).partition("s")[0].lstrip("g")
-        group = f"{int(number):04d}" if fault.detail.startswith(BY_CARD) else "GROUP"
+        told = _BY_CARD.match(fault.detail)
+        group = f"{int(told[1]):04d}" if told else "GROUP"
         places.setdefault(f"groups/{group}/closed/", []).append(fault.mount or fault.drive)
     for folder, mounts in places.items():
         where = ", ".join(mounts[:5]) + f" and {len(mounts) - 5:,} others" * (len(mounts) > 5)

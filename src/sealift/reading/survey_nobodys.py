@@ -37,7 +37,9 @@ def bereft(found: Survey) -> dict[int, list[DriveView]]:
     drives: dict[int, list[DriveView]] = {}
     for view in found.views:
         card = view.card
-        if view.standing == "unidentified" and card and card.shipment == found.shipment and card.group not in here:
+        if view.standing != "unidentified" or card is None or card.shipment != found.shipment:
+            continue
+        if card.group not in here and card.group < found.groups_total:
             drives.setdefault(card.group, []).append(view)
     return dict(sorted(drives.items()))
 
@@ -48,7 +50,9 @@ def note_drives(found: Survey) -> None:
         assert view.card is not None, "it says so there"
         kind: ProblemKind = "rotten" if mf.MANIFEST in view.small else "missing"
         view.problems = [each for each in view.problems if each.path not in {mf.MANIFEST, mf.SIGNATURE}]
-        view.problems.insert(0, Problem(mf.MANIFEST, kind, f"{BY_CARD}{view.card.id}: {NO_MANIFEST}"))
+        view.problems.insert(
+            0, Problem(mf.MANIFEST, kind, f"{BY_CARD}{mf.drive_id(view.card.group, view.card.slot)}: {NO_MANIFEST}")
+        )
     for view in found.views:
         if view.standing == "unidentified" and view.doubted:  # the drive that it claims to be is another one
             view.problems = [Problem(mf.MANIFEST, "rotten", NOBODYS_PACKS)]

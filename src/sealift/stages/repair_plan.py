@@ -243,8 +243,8 @@ def no_seal(found: Survey) -> list[str]:
 
 def nobodys(found: Survey, answer: RepairReport) -> None:
     """Packs of which nobody here says whose they are: of the groups that have no drive here, something may be there."""
-    if bereft(found):
-        answer.unseen += [f"group {number}" for number in bereft(found)]
+    if groups := bereft(found):
+        answer.unseen += [f"group {number}" for number in groups]
     elif any(problem.detail == NOBODYS_PACKS for view in found.views for problem in view.problems):
         here = {group.group for group in found.groups}
         answer.unseen += [f"group {number}" for number in range(found.groups_total) if number not in here]

@@ -164,8 +164,7 @@ def _of_another_manifest(work: Work, each: Attached, group: int) -> Refused:
 
 def _check_is_itself(work: Work, each: Attached, group: int, slot: int) -> None:
     """BadInput where a drive says that it is another of the shipment."""
-    card = _claim(work, each)
-    if card is not None:
+    if (card := _claim(work, each)) is not None:
         fleets.check_place(each, card, group, slot, signed=work.journal.group(group).state == "signed")
 
 

@@ -279,12 +279,12 @@ class Silence:
         return self.work.pop(0) if self.work else []
 
 
-def build(source, work):
+def build(source, work, threads):
     """The pack that a builder makes of `work`, what it tells, and an identity that opens it."""
     identity = Vector("pack_small").one("identity")
     recipient = parse_identity(identity).recipient
     channel = Silence([work])
-    setup = units.Setup(os.fsencode(source), [str(recipient)], 8 << 20, 2, 4 << 20, 3, None)
+    setup = units.Setup(os.fsencode(source), [str(recipient)], 8 << 20, 2, 4 << 20, 3, None, threads)
     memory = memoryview(bytearray(2 * 3 * (4 << 20)))
     process = builder.Builder(channel, setup, memory)
     pack = builder.PackBuilder(process, 3, 1)
@@ -330,12 +330,13 @@ def lay_out(vector, source):
             os.utime(path, ns=(row.mtime, row.mtime))
 
 
+@pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("name", ["pack_files", "pack_folders"])
-def test_the_builder_writes_the_tar_and_the_frames_of_the_vector(name, tmp_path):
+def test_the_builder_writes_the_tar_and_the_frames_of_the_vector(name, threads, tmp_path):
     vector = Vector(name)
     lay_out(vector, tmp_path)
     work = [unit(row, vector.rows) for row in vector.rows if row.kind != HARDLINK]
-    file, ended, identity = build(tmp_path, work)
+    file, ended, identity = build(tmp_path, work, threads)
     plain = age.decrypt(file, [parse_identity(identity)])
     footer = plain[-zstd.FOOTER :]
     table = plain[-zstd.seek_table_length(zstd.seek_table_frames(footer, len(plain))) :]

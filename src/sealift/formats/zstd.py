@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import threading
 from typing import TYPE_CHECKING, TypeAlias
 
 from sealift.errors import FormatError
@@ -45,8 +46,17 @@ _OPTIONS: dict[int, int] = {
     zstd.CompressionParameter.compression_level: LEVEL,
     zstd.CompressionParameter.content_size_flag: 1,
 }
-_compressor = zstd.ZstdCompressor(options=_OPTIONS)
-_probe = zstd.ZstdCompressor(level=1)
+
+
+class _Compressors(threading.local):
+    """A thread's own: one that is shared lets one thread at a time compress."""
+
+    def __init__(self) -> None:
+        self.frame = zstd.ZstdCompressor(options=_OPTIONS)
+        self.probe = zstd.ZstdCompressor(level=1)
+
+
+_own = _Compressors()
 
 
 def raw_bound(size: int) -> int:
@@ -66,14 +76,15 @@ def block_header(size: int, *, last: bool) -> bytes:
 
 def compress(data: Buffer) -> bytes:
     """One frame with its content size."""
-    return _compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
+    return _own.frame.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 def compress_pieces(pieces: Sequence[Buffer], size: int) -> bytes:
     """One frame of `pieces`, `size` bytes in all."""
-    _compressor.set_pledged_input_size(size)
-    parts = [_compressor.compress(piece) for piece in pieces]
-    parts.append(_compressor.flush(zstd.ZstdCompressor.FLUSH_FRAME))
+    compressor = _own.frame
+    compressor.set_pledged_input_size(size)
+    parts = [compressor.compress(piece) for piece in pieces]
+    parts.append(compressor.flush(zstd.ZstdCompressor.FLUSH_FRAME))
     return b"".join(parts)
 
 
@@ -87,7 +98,8 @@ def worth_compressing(data: memoryview) -> bool:
 
 def shrinks(data: memoryview, windows: Sequence[int]) -> bool:
     """Whether the windows of 8 KiB at these offsets of `data` shrink by more than 3%, taken together."""
-    packed = sum(len(_probe.compress(data[at : at + _SAMPLE], zstd.ZstdCompressor.FLUSH_FRAME)) for at in windows)
+    probe = _own.probe
+    packed = sum(len(probe.compress(data[at : at + _SAMPLE], zstd.ZstdCompressor.FLUSH_FRAME)) for at in windows)
     return shrank(packed, len(windows) * _SAMPLE)
 
 

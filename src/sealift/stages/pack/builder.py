@@ -32,7 +32,7 @@ from sealift.formats import age_keys, tar, zstd
 from sealift.formats.index import BATCH, CHANGED, DIRECTORY, FILE, HARDLINK, SPARSE, SYMLINK, Row, Rows
 from sealift.formats.samples import COMMENT, Segment, key_function, segment_comment
 from sealift.stages.pack.source import Nothing, source_of
-from sealift.stages.pack.stream import Channel, PackStream, SlabSink
+from sealift.stages.pack.stream import Channel, PackStream, Presses, SlabSink
 from sealift.stages.pack.units import (
     LARGE,
     MOST_FDS,
@@ -65,7 +65,7 @@ class PackBuilder:
         self._builder, self._channel, self.role = builder, builder.channel, role
         self._stripe, self._reader = stripe, builder.source.reader()
         self.sink = SlabSink(builder.channel, builder.memory, builder.setup, role)
-        self._stream = PackStream(self.sink, builder.recipients, builder.setup.pack_size)
+        self._stream = PackStream(self.sink, builder.recipients, builder.setup.pack_size, builder.presses)
         self._queue: deque[Unit | Files] = deque()
         self._next: list[Unit | Files] = []  # units that follow these
         self._current: Iterator[None] | None = None
@@ -296,11 +296,11 @@ class PackBuilder:
         stream.begin_large()
         offset, hasher, done = stream.offset, blake3(), 0
         while length - done >= zstd.FRAME:
-            views = stream.raw_views(zstd.FRAME)
+            views = stream.large_views()
             flags |= self._fill_views(unit, opened, views, zstd.FRAME, unit.start + done)
             for view in views:
                 hasher.update(view)
-            stream.commit_large(views, zstd.FRAME)
+            stream.commit_large(views)
             done += zstd.FRAME
             yield None
         rest = length - done
@@ -471,6 +471,7 @@ class Builder:
         self.source.check()
         self.recipients = [age_keys.parse_recipient(text) for text in setup.recipients]
         self.key = key_function(setup.sample_key)
+        self.presses = Presses(setup.threads)
         self.rows = Rows()  # of the index, for the next batch
 
     def rows_grew(self) -> None:

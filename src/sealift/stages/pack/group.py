@@ -32,6 +32,7 @@ from sealift.stages.pack.journal_rows import PackRow, Slow
 from sealift.stages.pack.readback import BUFFER
 from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
+from sealift.stages.pack.workers import threads_beside
 from sealift.stages.rates import Rates
 
 if TYPE_CHECKING:
@@ -399,6 +400,7 @@ def memory_needed(
     needed = {
         "slabs": n * DEPTH * SLAB,
         "builders": builders * ((56 << 20) + packs * stream),
+        "frames": builders * threads_beside(builders) * (7 << 20),
         "coordinator": (190 << 20) + n * (1 << 20),
         "sort": 256 << 20,
         "read-back": n * BUFFER.get(read_back, 0),

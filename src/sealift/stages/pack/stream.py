@@ -1,14 +1,18 @@
 """A data pack as it grows: tar in zstd frames in age, into the slabs of one role.
 
 A PackStream has one fresh age file key and nonce, makes one pack, and is thrown away. Its plaintext waits in small
-buffers that are reused; a chunk is sealed straight into shared memory when more is known to follow. A Channel is the
-builder's side of the messages to the coordinator (units.py).
+buffers that are reused; a chunk is sealed straight into shared memory when more is known to follow. Where there are
+more cores than builders, threads compress frames while the next ones are filled (Presses); they are laid into the pack
+in the order in which they were filled, so it is no other pack for that. A Channel is the builder's side of the
+messages to the coordinator (units.py).
 """
 
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
@@ -25,6 +29,7 @@ FLUSH_AT = 512 << 10  # a frame of small members is closed at the first member's
 FLUSH_DENSE_AT = (
     64 << 10
 )  # or from here on, after one that hardly shrank: it gains nothing by more, reading does by less
+_AMPLE = 64 << 20  # bytes of room from which on it does not matter what the frames on their way come to
 
 
 class Channel:
@@ -126,16 +131,45 @@ class SlabSink:
         return self._pack.digest()
 
 
+class Presses:
+    """So many threads that compress beside a builder; with none it does so itself."""
+
+    def __init__(self, threads: int) -> None:
+        self.at_once = threads + 1  # frames on their way: one more, so that no thread waits for the builder
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="press") if threads else None
+
+    def __bool__(self) -> bool:
+        return self._pool is not None
+
+    def begin(self, data: memoryview, *, certain: bool) -> Future[bytes | None]:
+        """Compress, unless samples of `data` say that it is not worth it: then None. Not without threads."""
+        assert self._pool is not None
+        return self._pool.submit(_compressed, data, certain=certain)
+
+
+def _compressed(data: memoryview, *, certain: bool) -> bytes | None:
+    return zstd.compress(data) if certain or zstd.worth_compressing(data) else None
+
+
+class _Pressed(NamedTuple):
+    """A frame on its way: its tar, and what is made of it; `large`: of a member that has frames of its own."""
+
+    data: memoryview
+    frame: Future[bytes | None]
+    large: bool
+
+
 class PackStream:
     """tar in zstd frames in age, into a sink. One fresh file key; one pack; then it is thrown away."""
 
-    def __init__(self, sink: SlabSink, recipients: list[age.Recipient], pack_size: int) -> None:
-        self._sink = sink
+    def __init__(self, sink: SlabSink, recipients: list[age.Recipient], pack_size: int, presses: Presses) -> None:
+        self._sink, self._presses = sink, presses
         self._age = age.Encryptor(recipients)
         self.header_digest = blake3(self._age.header).digest()
         self._capacity = age.plain_length(pack_size, len(self._age.header))
-        self._small = bytearray(zstd.FRAME)  # tar of small members, until a frame is full
-        self._small_view = memoryview(self._small)
+        self._pressed: deque[_Pressed] = deque()
+        self._spare: list[memoryview] = []  # of FRAME bytes
+        self._small = self._buffer()  # tar of small members, until a frame is full
         self._fill = 0
         self._plain = bytearray(age.CHUNK + zstd.RAW_FRAME + age.CHUNK)  # zstd frames, until they are chunks of age
         self._plain_view = memoryview(self._plain)
@@ -154,14 +188,21 @@ class PackStream:
         self._sink.write(self._age.header)
 
     def room(self) -> int:
-        """Bytes of plaintext that are surely left."""
-        return (
+        """Bytes of plaintext that are surely left; near the end exactly what is known of all frames so far."""
+        coming = sum(zstd.raw_bound(len(each.data)) for each in self._pressed)
+        frames = len(self.raw) + len(self._pressed)
+        room = (
             self._capacity
             - self.plain
+            - coming
             - zstd.raw_bound(self._fill)
             - units.RESERVE
-            - zstd.seek_table_length(len(self.raw) + 8)
+            - zstd.seek_table_length(frames + 8)
         )
+        if self._pressed and room < _AMPLE:
+            self._settle()
+            return self.room()
+        return room
 
     # -- tar
 
@@ -169,7 +210,7 @@ class PackStream:
         """`size` bytes (at most FRAME) of the current frame, for the caller to fill; then `take(size)`."""
         if self._fill + size > zstd.FRAME or self._fill >= self._flush_at:
             self.flush()
-        return self._small_view[self._fill : self._fill + size]
+        return self._small[self._fill : self._fill + size]
 
     def take(self, size: int) -> None:
         """`size` bytes of what `reserve` gave are tar now."""
@@ -187,27 +228,55 @@ class PackStream:
         """Close the current frame; the next member begins a new one."""
         if not self._fill:
             return
-        data = self._small_view[: self._fill]
-        if self._shrank or zstd.worth_compressing(data):
-            frame = zstd.compress(data)
-            self._shrank = zstd.shrank(len(frame), self._fill)
-            self._flush_at = FLUSH_DENSE_AT if 8 * len(frame) > 7 * self._fill else FLUSH_AT
-            if len(frame) < zstd.raw_bound(self._fill):
-                self._emit(frame, self._fill)
-                self._fill = 0
-                return
-        views = self.raw_views(self._fill)
-        start = 0
-        for view in views:
-            view[:] = data[start : start + len(view)]
-            start += len(view)
-        self.commit_raw(self._fill)
-        self._fill = 0
+        data, self._fill = self._small[: self._fill], 0
+        if self._presses:
+            self._press(data, certain=self._shrank)
+            self._small = self._buffer()
+        else:
+            self._lay(data, _compressed(data, certain=self._shrank))
+
+    def _lay(self, data: memoryview, frame: bytes | None) -> None:
+        """A frame of small members, as it is or as it was compressed."""
+        size = len(data)
+        if frame is not None:
+            self._shrank = zstd.shrank(len(frame), size)
+            self._flush_at = FLUSH_DENSE_AT if 8 * len(frame) > 7 * size else FLUSH_AT
+        self._put_frame(data, frame)
 
     # -- zstd
 
-    def raw_views(self, size: int) -> list[memoryview]:
-        """Where the content of a raw frame of `size` bytes goes: read it straight there, then `commit_raw`."""
+    def _buffer(self) -> memoryview:
+        """FRAME bytes that are free."""
+        return self._spare.pop() if self._spare else memoryview(bytearray(zstd.FRAME))
+
+    def _press(self, data: memoryview, *, certain: bool, large: bool = False) -> None:
+        """Have a frame compressed, beside those before it; `data` is of a buffer that is free again when it is laid."""
+        while self._pressed and (len(self._pressed) >= self._presses.at_once or self._pressed[0].frame.done()):
+            self._lay_first()
+        self._pressed.append(_Pressed(data, self._presses.begin(data, certain=certain), large))
+
+    def _lay_first(self) -> None:
+        data, future, large = self._pressed.popleft()
+        (self._lay_large if large else self._lay)(data, future.result())
+        self._spare.append(memoryview(data.obj))
+
+    def _settle(self) -> None:
+        """Lay all frames that are on their way."""
+        while self._pressed:
+            self._lay_first()
+
+    def _put_frame(self, data: memoryview, frame: bytes | None) -> None:
+        size, start = len(data), 0
+        if frame is not None and len(frame) < zstd.raw_bound(size):
+            self._emit(frame, size)
+            return
+        for view in self._raw_views(size):
+            view[:] = data[start : start + len(view)]
+            start += len(view)
+        self._commit_raw(size)
+
+    def _raw_views(self, size: int) -> list[memoryview]:
+        """Where the content of a raw frame of `size` bytes goes: read it straight there, then `_commit_raw`."""
         at = self._held + zstd.FRAME_HEADER
         views = []
         for start in range(0, size, zstd.RAW_BLOCK):
@@ -216,8 +285,8 @@ class PackStream:
             at += 3 + length
         return views
 
-    def commit_raw(self, size: int) -> None:
-        """The frame laid out by raw_views as it is, in raw blocks."""
+    def _commit_raw(self, size: int) -> None:
+        """The frame laid out by _raw_views as it is, in raw blocks."""
         plain, at = self._plain, self._held
         plain[at : at + zstd.FRAME_HEADER] = zstd.raw_header(size)
         at += zstd.FRAME_HEADER
@@ -245,16 +314,33 @@ class PackStream:
             return False
         return zstd.worth_compressing(views[len(views) // 2]) or zstd.worth_compressing(views[0])
 
-    def commit_large(self, views: list[memoryview], size: int) -> None:
-        """The frame in `views` (from raw_views), compressed where that helps."""
+    def large_views(self) -> list[memoryview]:
+        """Where the next FRAME bytes of a large member go; then `commit_large`. No frame is larger."""
+        if self._presses and self._noisy < 0:  # to be compressed, like the one before
+            return [self._buffer()]
+        self._settle()
+        return self._raw_views(zstd.FRAME)
+
+    def commit_large(self, views: list[memoryview]) -> None:
+        """The frame in `views` (from large_views), compressed where that helps."""
+        size = zstd.FRAME
         self.offset += size
+        if views[0].obj is not self._plain:
+            self._press(views[0], certain=True, large=True)
+            return
         if self._worth_compressing(views):
             frame = zstd.compress_pieces(views, size)
             self._noisy = -1 if zstd.shrank(len(frame), size) else 0
             if len(frame) < zstd.raw_bound(size):
                 self._emit(frame, size)
                 return
-        self.commit_raw(size)
+        self._commit_raw(size)
+
+    def _lay_large(self, data: memoryview, frame: bytes | None) -> None:
+        """A frame that was taken to shrink."""
+        if frame is None or not zstd.shrank(len(frame), len(data)):
+            self._noisy = 0
+        self._put_frame(data, frame)
 
     def _emit(self, frame: bytes, size: int) -> None:
         self._note(len(frame), size)
@@ -289,6 +375,7 @@ class PackStream:
         """End of the archive, seek table, last chunk."""
         self.put(tar.END)
         self.flush()
+        self._settle()
         table = zstd.seek_table(self.packed, self.raw)
         self.plain += len(table)
         for start in range(0, len(table), zstd.FRAME):

@@ -153,6 +153,7 @@ class Setup(msgspec.Struct, tag="setup", array_like=True):
     slab: int
     depth: int
     sample_key: str | None
+    threads: int  # that compress beside each builder
     beside: dict[bytes, bytes] = {}  # members that lie elsewhere than in the source: where
     spool: Spool | None = None  # of what is worth being fetched once only
 

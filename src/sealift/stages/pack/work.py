@@ -34,7 +34,7 @@ from sealift.stages.pack.room import Room, headroom
 from sealift.stages.pack.source import is_store
 from sealift.stages.pack.spool import Spool
 from sealift.stages.pack.units import Setup, capacity_of
-from sealift.stages.pack.workers import Fleet, Workers, count
+from sealift.stages.pack.workers import Fleet, Workers, count, threads_beside
 from sealift.trade import declaration as declarations
 from sealift.trade.signing import Signer, read_limited
 
@@ -166,7 +166,7 @@ def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[i
     spool = Spool.begun(options.state) if is_store(options.source) else None
     setup = Setup(
         work.source.name, options.recipients, options.pack_size, work.data, SLAB, DEPTH, options.sample_key,
-        work.source.beside, spool,
+        threads_beside(work.builders), work.source.beside, spool,
     )  # fmt: skip
     builders = Fleet(workers, setup, options.parity, locks)
     try:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 SHARED_EVERY = 0.01  # seconds that a process walks before its folders are shared out again; 40 ms are slower
+MOST_BESIDE = 4  # threads that a builder can keep busy: it reads, hashes and enciphers what they make
 
 
 class BuilderProcess:
@@ -93,6 +94,11 @@ class BuilderProcess:
 def count(data: int) -> int:
     """How many processes build, of `data` packs at a time: one a core."""
     return max(1, min(data, len(os.sched_getaffinity(0))))
+
+
+def threads_beside(builders: int) -> int:
+    """How many threads compress beside each builder: its share of the cores that no builder keeps busy."""
+    return min(MOST_BESIDE, -(-len(os.sched_getaffinity(0)) // builders) - 1)
 
 
 class Workers:

@@ -138,6 +138,9 @@ meanwhile; 3: drives or the store failed, nothing is lost, not signed yet; 6: so
 @click.option("--allow-same-filesystem", is_flag=True, help="Take folders of one filesystem as drives: scratch use.")
 @click.option("--accept-carrier-risk", is_flag=True, help="Go on though losing one carrier would lose data.")
 @click.option(
+    "--accept-missing", is_flag=True, help="Go on though much of the source is gone since it was listed, or fails."
+)
+@click.option(
     "--replace", "replaced", metavar="OLD=MNT", multiple=True, help="A new drive, at MNT, for one that failed."
 )
 @click.option(

@@ -4,6 +4,9 @@ A shipment is one snapshot: what came later is not packed, and whoever frees the
 is walked once more, and rows of both walks are put in order of path and compared. Memory is that of one Sorter, and of
 the first names that are told. What packing has told of already is not told twice, nor is a folder of which only the
 time is another. A bucket is not listed again (that is told): its listing may take hours, and costs money.
+
+Where much of what is still to be packed is gone, nothing is packed (`require`): a source that is not mounted looks like
+one from which all was deleted, and what is skipped once, is skipped for good.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sealift.errors import BadInput
 from sealift.formats.index import DIRECTORY, FILE, HARDLINK
+from sealift.formats.sizes import counted
 from sealift.stages.pack.deal import group_file
 from sealift.stages.pack.scan import SUMMARY, rows_of
 from sealift.stages.pack.sealed import seals_of
@@ -33,10 +38,11 @@ if TYPE_CHECKING:
     from sealift.stages.pack.work import Work
 
 MOST = 1000  # names of each kind that are kept
+_MANY = 10  # one in so many of all that was listed
 CAME, GONE, REWRITTEN = "came", "is gone", "was rewritten"
 _LISTED, _NOW = 0, 1
 _OWN = ("kind", "size", "mtime")
-_SCHEMA = pa.schema([("path", pa.binary()), ("side", pa.int64()), *((name, pa.int64()) for name in _OWN)])
+_SCHEMA = pa.schema([("path", pa.binary()), *((name, pa.int64()) for name in ("side", "owed", *_OWN))])
 
 
 class Since(msgspec.Struct):
@@ -47,6 +53,10 @@ class Since(msgspec.Struct):
     gone: int = 0
     rewritten: int = 0
     paths: list[tuple[bytes, str]] = []
+    listed: int = 0  # how many paths were
+    owed: int = 0  # of them are in groups that are not signed, and not packed yet
+    missing: int = 0  # of these are gone
+    first_missing: bytes = b""
 
     @property
     def total(self) -> int:
@@ -91,12 +101,26 @@ def look_again(work: Work, seen: Iterable[Seen]) -> Since | None:
     return _compared(work, work.summary, now())
 
 
+def require(work: Work, since: Since) -> None:
+    """BadInput where so much of what is still to be packed is gone that the source may not be there, or not whole."""
+    if work.options.accept_missing or (_MANY * since.missing <= since.listed and 2 * since.missing <= since.owed):
+        return
+    raise BadInput(
+        f"{work.options.source}: of {counted(since.owed, 'path')} still to be packed {since.missing:,} "
+        f"{'is' if since.missing == 1 else 'are'} gone since the source was listed at {since.listed_at}, such as "
+        f"{os.fsdecode(since.first_missing)!r}. nothing was written, and what was packed before is safe",
+        hint="is it mounted there, with all that belongs to it? then the same command goes on. if that is meant to be "
+        "gone, --accept-missing packs what is left, and names what is not",
+    )
+
+
 def since_then(work: Work, summary: Summary, own: str, refusal: Refused) -> Since | None:
     """What is otherwise in the source as this host has scanned it, in the folder `own`, than in the others' listing.
 
     Raises `refusal` where more is gone or rewritten than is as it was: then it is another source.
     """
-    found = _compared(work, summary, _listed(own, len(summary.shares)))
+    now = (batch for group in range(len(summary.shares)) for batch in _listed(own, group))
+    found = _compared(work, summary, now)
     total = sum(share.members + share.directories for share in summary.shares)
     if found is not None and 2 * (found.gone + found.rewritten) > total:
         raise refusal
@@ -114,16 +138,26 @@ def _compared(work: Work, summary: Summary, now: Iterable[pa.RecordBatch]) -> Si
     since = Since(_when(work, summary), paths=[])
     kept = {CAME: 0, GONE: 0, REWRITTEN: 0}
     with Sorter(_SCHEMA, ("path", "side"), work.scan_folder) as rows:
-        for batch in _listed(work.scan_folder, len(summary.shares)):
-            rows.add(_side(batch, _LISTED))
+        for group, share in enumerate(summary.shares):
+            state = work.journal.group(group)
+            count, packed = share.members + share.directories, state.cursor.row
+            since.listed += count
+            since.owed += 0 if state.state == "signed" else count - packed
+            for batch in _listed(work.scan_folder, group):
+                owed = 0 if state.state == "signed" else max(0, batch.num_rows - max(0, packed))
+                rows.add(_side(batch, _LISTED, owed))
+                packed -= batch.num_rows
         for batch in now:
             rows.add(_side(batch, _NOW))
-        for path, what in _differences(rows.batches()):
+        for path, what, owed in _differences(rows.batches()):
             if path in known or (what == CAME and work.options.only is not None):
                 continue
             since.came += what == CAME
             since.gone += what == GONE
             since.rewritten += what == REWRITTEN
+            if what == GONE and owed:
+                since.missing += 1
+                since.first_missing = since.first_missing or path
             kept[what] += 1
             if kept[what] <= MOST:
                 since.paths.append((path, what))
@@ -135,26 +169,32 @@ def _compared(work: Work, summary: Summary, now: Iterable[pa.RecordBatch]) -> Si
     return since if since.total else None
 
 
-def _listed(folder: str, groups: int) -> Iterator[pa.RecordBatch]:
+def _listed(folder: str, group: int) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
-    for group in range(groups):
-        with pq.ParquetFile(group_file(folder, group), pre_buffer=False) as file:
-            yield from file.iter_batches(columns=["path", *_OWN])
+    with pq.ParquetFile(group_file(folder, group), pre_buffer=False) as file:
+        yield from file.iter_batches(columns=["path", *_OWN])
 
 
-def _side(batch: pa.RecordBatch, side: int) -> pa.RecordBatch:
-    """The schema's columns. Another name of a file is a file of which the length is not kept: -1."""
+def _side(batch: pa.RecordBatch, side: int, owed: int = 0) -> pa.RecordBatch:
+    """The schema's columns; the last `owed` rows are still to be packed.
+
+    Another name of a file is a file of which the length is not kept: -1.
+    """
     columns: dict[str, Any] = {name: batch.column(name) for name in ("path", *_OWN)}
     other = pc.equal(columns["kind"], HARDLINK)
     columns["size"] = pc.if_else(other, -1, columns["size"])
     columns["kind"] = pc.if_else(other, FILE, columns["kind"])
     columns["side"] = pa.repeat(pa.scalar(side, pa.int64()), batch.num_rows)
+    columns["owed"] = pa.array(np.arange(batch.num_rows) >= batch.num_rows - owed)
     return pa.record_batch([columns[name].cast(_SCHEMA.field(name).type) for name in _SCHEMA.names], schema=_SCHEMA)
 
 
-def _differences(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[bytes, str]]:
-    """Paths that are on one side alone, or not the same on both, in order; rows come by path and side."""
+def _differences(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[bytes, str, bool]]:
+    """Paths that are on one side alone, or not the same on both, in order, and whether they are still to be packed.
+
+    Rows come by path and side.
+    """
     held: pa.RecordBatch | None = None  # the last row so far: what is beside it comes with the next batch
     before: bytes | None = None  # the path of the row before that one
     for batch in batches:
@@ -169,10 +209,10 @@ def _differences(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[bytes, str
         yield from _of(held, before, last=True)
 
 
-def _of(rows: pa.RecordBatch, before: bytes | None, *, last: bool) -> Iterator[tuple[bytes, str]]:
+def _of(rows: pa.RecordBatch, before: bytes | None, *, last: bool) -> Iterator[tuple[bytes, str, bool]]:
     """Of all rows but the last one, which is held; or of that one."""
     count, paths = rows.num_rows, rows.column("path")
-    side, kind, size, mtime = (np.asarray(rows.column(name)) for name in ("side", *_OWN))
+    side, owed, kind, size, mtime = (np.asarray(rows.column(name)) for name in ("side", "owed", *_OWN))
     follows = np.asarray(pc.equal(paths.slice(1), paths.slice(0, count - 1))) if count > 1 else np.empty(0, dtype=bool)
     first = np.concatenate([[before is not None and paths[0].as_py() == before], follows]).astype(bool)
     second = np.concatenate([follows, [False]]).astype(bool)
@@ -187,4 +227,5 @@ def _of(rows: pa.RecordBatch, before: bytes | None, *, last: bool) -> Iterator[t
     if not last:
         told[-1] = False
     for place in np.flatnonzero(told):
-        yield paths[int(place)].as_py(), CAME if came[place] else GONE if gone[place] else REWRITTEN
+        what = CAME if came[place] else GONE if gone[place] else REWRITTEN
+        yield paths[int(place)].as_py(), what, bool(owed[place])

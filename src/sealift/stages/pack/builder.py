@@ -31,7 +31,7 @@ from sealift.errors import SealiftError, SourceFault
 from sealift.formats import age_keys, tar, zstd
 from sealift.formats.index import BATCH, CHANGED, DIRECTORY, FILE, HARDLINK, SPARSE, SYMLINK, Row, Rows
 from sealift.formats.samples import COMMENT, Segment, key_function, segment_comment
-from sealift.stages.pack.source import Nothing, source_of
+from sealift.stages.pack.source import Nothing, medium_fails, source_of
 from sealift.stages.pack.stream import Channel, PackStream, Presses, SlabSink
 from sealift.stages.pack.units import (
     LARGE,
@@ -75,6 +75,8 @@ class PackBuilder:
         self._segments: list[bytes] = []
         self._changed: list[bytes] = []
         self._skipped: list[tuple[bytes, str]] = []
+        self._failing: set[bytes] = set()  # files that the medium of the source did not give
+        self._failing_bytes = 0
 
     @property
     def waits(self) -> bool:
@@ -359,6 +361,7 @@ class PackBuilder:
             count = opened.read(views, start)
         except OSError as error:
             self._skipped.append((unit.path, f"{_reason(error)} at byte {start:,}"))
+            self._count_failing(unit, error, size)
             count = 0
         else:
             if count == size:
@@ -378,6 +381,12 @@ class PackBuilder:
 
     def _skip(self, unit: Unit, error: OSError) -> None:
         self._skipped += [(name, _reason(error)) for name in (unit.path, *unit.links)]
+        self._count_failing(unit, error, unit.length)
+
+    def _count_failing(self, unit: Unit, error: OSError, size: int) -> None:
+        if medium_fails(error):
+            self._failing.add(unit.path)
+            self._failing_bytes += size
 
     def _note(
         self,
@@ -426,7 +435,7 @@ class PackBuilder:
 
     def _finish(self) -> None:
         if not self._begun:  # an absent pack: length 0 and no file
-            self._channel.send(Ended(self.role, 0, bytes(32), bytes(32), b"", 0, 0, 0, 0, 0, 0, [], [], []))
+            self._channel.send(Ended(self.role, 0, bytes(32), bytes(32), b"", 0, 0, 0, 0, 0, 0, [], [], [], 0, 0))
             return
         self._stream.finish()
         digest = self.sink.finish()
@@ -448,6 +457,8 @@ class PackBuilder:
                 self._segments,
                 self._changed,
                 self._skipped,
+                len(self._failing),
+                self._failing_bytes,
             )
         )
 

@@ -23,6 +23,7 @@ from sealift.errors import SealiftError
 from sealift.formats import age, age_header, index, zstd
 from sealift.formats.index import Row, Rows
 from sealift.formats.sizes import rate_text
+from sealift.stages.pack import unread
 from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import FILES, Follower, Packed
@@ -79,6 +80,7 @@ class GroupPacker:
         reader: Reader,
         copies: Copies,
         read_back: ReadBack,
+        accept_missing: bool,
         progress: Callable[[Progress], None],
         room: Callable[[int, int, int, int], None],
         between: Callable[[], None],
@@ -90,6 +92,7 @@ class GroupPacker:
         self._fleet, self._journal, self._folder, self._number = fleet, journal, folder, crew.number
         self._crew, self._copies, self._read_back = crew, copies, read_back
         self._progress, self._room, self._between = progress, room, between
+        self._accept_missing = accept_missing
         self._rates = Rates[int]()
         self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"drive-{slot}") for slot in range(fleet.n)]
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
@@ -159,6 +162,8 @@ class GroupPacker:
                     for builder, message in self._messages(writer):
                         self._handle(builder, message, writer, queue, rows, ended, columns)
                 writer.drain()
+                if not self._accept_missing:
+                    unread.require(self._number, stripe, list(ended.values()), queue)
                 segments = self._segment_rows(ended)
                 if segments:
                     _append_batch(rows, *segments)
@@ -170,7 +175,7 @@ class GroupPacker:
             writer.abandon()
             raise
         ended[0].skipped += queue.skipped
-        queue.skipped = []
+        queue.skipped, queue.failing, queue.failing_bytes = [], 0, 0
         begun, self._begun = self._begun, time.monotonic()
         cursor = queue.cursor
         if not any(end.length for end in ended.values()):

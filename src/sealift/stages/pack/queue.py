@@ -20,6 +20,7 @@ import numpy as np
 
 from sealift.formats import zstd
 from sealift.formats.index import DIRECTORY, FILE, HARDLINK
+from sealift.stages.pack.source import medium_fails
 from sealift.stages.pack.units import LARGE, Files, Unit, bound, digest_name, plain_bound
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class UnitQueue:
         self._end = rows
         self.cursor = cursor
         self.remaining = remaining  # bytes of source not handed out
-        self.skipped: list[tuple[bytes, str]] = []  # files that were dropped; whoever commits takes them
+        self.skipped: list[tuple[bytes, str]] = []  # files that were dropped; whoever commits takes them,
+        self.failing = self.failing_bytes = 0  # and these: of them, what the medium of the source did not give
         self._samples = self._read_samples(cursor.row)
         self._pending: deque[_Sample | _Run] = deque()
         self._part_names: tuple[bytes, bytes] = (b"", b"")
@@ -212,6 +214,9 @@ class UnitQueue:
             self._reader.require(unit)
         except OSError as error:
             self.skipped += [(path, (error.strerror or str(error)).lower()) for path in (unit.path, *unit.links)]
+            if medium_fails(error):
+                self.failing += 1
+                self.failing_bytes += unit.length
             self._pending.popleft()
             self.cursor = Cursor(self.cursor.row + sample.rows)
             self.remaining -= unit.length

@@ -81,6 +81,7 @@ class Options:
     shipment: str | None = None
     allow_same_filesystem: bool = False
     accept_carrier_risk: bool = False
+    accept_missing: bool = False  # pack on though much of the source is gone, or cannot be read
     discard_group: bool = False
     replace: dict[str, str] = field(default_factory=dict)  # serial, id or mount of a drive -> mount of the new one
     read_back: Mode = "sample"
@@ -432,9 +433,11 @@ def _scan(
     work.journal.set("scan", summary.digest.encode())
     work.summary = summary
     if listed:
-        from sealift.stages.pack.again import look_again
+        from sealift.stages.pack import again
 
-        work.since = look_again(work, seen())
+        work.since = again.look_again(work, seen())
+        if work.since is not None:
+            again.require(work, work.since)
     if otherwise := sheets.declared_otherwise(declaration, sum(share.bytes for share in summary.shares)):
         work.events.notice(f"{otherwise} were found in the source: correct the one or the other before it is released")
 

@@ -12,6 +12,7 @@ The bucket's side is in bucket.py. No numpy and no Arrow here: builders read.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import closing
@@ -33,6 +34,15 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _NOT_REGULAR = "is no regular file any more"
 _OTHER = "was another name of a file, and is another file now: it is not packed"
 _STORE = b"s3://"
+
+
+# what is said where a medium fails, or the way to it, and not one file
+_MEDIUM = {"EIO", "ESTALE", "ENODEV", "ENXIO", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "EREMOTEIO"}
+
+
+def medium_fails(error: OSError) -> bool:
+    """Whether it is the medium that fails, or the way to it, and not the file that is at fault."""
+    return errno.errorcode.get(error.errno or 0) in _MEDIUM
 
 
 class Opened(Protocol):

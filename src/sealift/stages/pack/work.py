@@ -424,6 +424,7 @@ class _Group:
             reader=work.source.reader(),
             copies=work.copies,
             read_back=read_back,
+            accept_missing=options.accept_missing,
             progress=lambda progress: work.events.packing(progress, share.bytes),
             room=lambda *so_far: headroom(crew, work.room(number), *so_far),
             between=self._tell,

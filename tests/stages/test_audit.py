@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from sealift.errors import BadInput, FormatError, Refused, SignatureInvalid
 from sealift.formats import audit as bundles
 from sealift.formats import canonical
+from sealift.formats import seal as seals
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.formats.manifest import FileRef
 from sealift.stages import audit as stage
@@ -750,6 +751,12 @@ def test_freed_before_everything_was_verified_is_named(voyage, files):
     first = files[f"{AT}receipt.1.json"]  # which speaks of group 0 alone
     partial = msgspec.structs.replace(record.receipts[0], receipt=audits.ref(first))
     assert path in named(verify(voyage, resigned(voyage, files, path, "ed", receipts=[partial])), "wrong")
+
+
+def test_freed_with_a_shortfall_that_the_seal_does_not_state_is_named(voyage, files):
+    path = f"{AT}source-release.1.json"
+    said = resigned(voyage, files, path, "ed", shortfall=seals.Shortfall(skipped=1, incomplete=0, changed=0))
+    assert "it contradicts the seal that it names" in sentences(verify(voyage, said), path)
 
 
 def test_freed_though_a_drive_was_lost_is_named(voyage, files):

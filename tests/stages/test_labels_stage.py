@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from sealift.errors import BadInput
 from sealift.stages import labels as stage
 from sealift.stages import status
+from sealift.stages.pack.journal_rows import Told
 from sealift.stages.plan import document, form
 from sealift.trade import declaration as declarations
 from sealift.trade import labels as papers
@@ -124,9 +125,7 @@ def packing(plan, consignment="SL-2026-PLAN"):
         for group in range(plan.groups)
     ]
     config = status.Config("cd072cd8be6f9f62", consignment, "/data", [], plan.parity, groups)
-    return lambda _state: status.Status(
-        config, [], running=False, sealed=False, changed=0, incomplete=0, skipped=0, read_back={}
-    )
+    return lambda _state: status.Status(config, [], running=False, sealed=False, told=Told([], [], []), read_back={})
 
 
 def test_the_shipment_is_that_of_the_packing(plan, monkeypatch):

@@ -67,6 +67,33 @@ def drive_is(state, group=0, slot=1, of_group="rebuilt"):
 # --- may it be freed?
 
 
+def test_a_source_of_which_not_all_was_sent_is_freed_only_where_that_is_accepted(tmp_path, capsys):
+    shortfall = seals.Shortfall(skipped=41, incomplete=1, changed=0)
+    short = WORLD.trusted._replace(seal=msgspec.structs.replace(WORLD.trusted.seal, shortfall=shortfall))
+    looked = look(file(tmp_path, WHOLE), trusted=short)
+    (why,) = looked.objections
+    assert why.startswith("of the source 41 paths are not packed; 1 file is not whole")
+    with pytest.raises(Refused):
+        release(looked, tmp_path)
+    cli._show(looked)
+    cli._say(looked, None)
+    told = capsys.readouterr()
+    assert "NOT to be freed" in told.out
+    assert "--accept-missing" in told.err
+    accepted = look(file(tmp_path, WHOLE), trusted=short, accept_missing=True)
+    made = release(accepted, tmp_path)
+    assert made.statement.record.shortfall == shortfall
+    assert not release(accepted, tmp_path).new
+    cli._show(accepted)
+    assert "of the source 41 paths are not packed" in capsys.readouterr().out
+    assert cli.answer(accepted, made)["shortfall"] == {"skipped": 41, "incomplete": 1, "changed": 0}
+
+
+def test_a_source_of_which_all_was_sent_is_freed_and_the_statement_says_nothing_of_it(tmp_path):
+    looked = look(file(tmp_path, WHOLE), accept_missing=True)
+    assert b"shortfall" not in Path(release(looked, tmp_path).path).read_bytes()
+
+
 def test_receipts_of_all_groups_open_it(tmp_path):
     looked = look(file(tmp_path, WHOLE))
     assert looked.may_be_freed

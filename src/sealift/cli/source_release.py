@@ -34,7 +34,8 @@ It looks at what was released since the seal, in the folder of --declaration; wh
 that of the seal and the one above.
 
 Exit 0: it may be freed; 6: a group is not verified yet; 5: a receipt or the seal does not hold, the origin has signed
-it itself, the declaration or one released since states a legal hold, or a seal of a later revision lies beside it.
+it itself, the declaration or one released since states a legal hold, a seal of a later revision lies beside it, or the
+seal says that not all of the source is in the shipment, and --accept-missing does not say that this is known.
 """
 
 
@@ -50,6 +51,9 @@ it itself, the declaration or one released since states a legal hold, or a seal 
 @click.option("--by", metavar="NAME", help="Who signs.")
 @click.option("--organisation", metavar="NAME", help="For which organisation.")
 @click.option("--contact", metavar="TEXT", help="How they are reached.")
+@click.option(
+    "--accept-missing", is_flag=True, help="Free it though the seal says that not all of it is in the shipment."
+)
 @common.custody_option
 @click.option("--out", default=".", show_default=True, metavar="DIR", type=click.Path(), help="Where it is written.")
 @common.allowed_signers_option
@@ -65,6 +69,7 @@ def source_release(
     allowed_signers: str | None,
     out: str,
     *,
+    accept_missing: bool,
     as_json: bool,
     **who: str | None,
 ) -> None:
@@ -78,7 +83,10 @@ def source_release(
     signs = _who(who)
     now = datetime.now(UTC)
     trusted = open_seal(load_seal(seal), allowed)
-    looked = stage.look(trusted, receipts, allowed, now, seal=seal, declaration=declaration, custody=custody)
+    looked = stage.look(
+        trusted, receipts, allowed, now, seal=seal, declaration=declaration, custody=custody,
+        accept_missing=accept_missing,
+    )  # fmt: skip
     released = None
     if looked.may_be_freed and signs is not None:
         released = stage.release(looked, *signs, allowed, out, now)
@@ -110,6 +118,8 @@ def _who(given: dict[str, str | None]) -> tuple[Receiver, Signer] | None:
 
 def answer(looked: Looked, released: Released | None) -> dict[str, Any]:
     """The JSON object."""
+    import msgspec
+
     from sealift.trade import source_release as records
 
     seal = looked.ground.seal
@@ -120,6 +130,7 @@ def answer(looked: Looked, released: Released | None) -> dict[str, Any]:
         "rehearsal": seal.rehearsal,
         "may_be_freed": looked.may_be_freed,
         "objections": looked.objections,
+        "shortfall": msgspec.to_builtins(seal.shortfall) if seal.shortfall else None,
         "groups_total": len(seal.groups),
         "read_from": {way or "unsaid": number for way, number in records.ways(looked.receipts).items()},
         "lacking": [each._asdict() for each in looked.lacking],
@@ -149,6 +160,8 @@ def _show(looked: Looked) -> None:
     head = f"{seal.consignment_id}, shipment {seal.shipment}"
     if looked.may_be_freed:
         click.echo(f"{head}: the source may be freed; receipts say of all drives of {total} that they were verified")
+        if seal.shortfall:
+            click.echo(f"  of the source {seal.shortfall.words}: with it that is gone, as was accepted")
         _show_ways(looked)
         return
     click.echo(f"{head}: the source is NOT to be freed")
@@ -193,6 +206,11 @@ def _say(looked: Looked, released: Released | None) -> None:
     elif looked.may_be_freed:
         say("nothing was written; with --sign-with, --by, --organisation and --contact it is said and signed")
     elif looked.objections:
+        if any(why.endswith(records.ONLY_THERE) for why in looked.objections):
+            say("`sealift status --state DIR` names what was not sent, or not whole. Send it as a shipment of its own,")
+            say(
+                "or keep it; with --accept-missing whoever signs frees the source without it, and the statement says so"
+            )
         if any(why.endswith(records.AHEAD) for why in looked.objections):
             say(
                 "of a receipt that is still to come, look at this host's clock and the receiver's. If theirs was ahead,"

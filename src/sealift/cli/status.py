@@ -10,6 +10,7 @@ from sealift.cli import common
 from sealift.formats.sizes import counted, rate_text
 
 if TYPE_CHECKING:
+    from sealift.stages.pack.journal_rows import Told
     from sealift.stages.status import GroupStatus, Status
 
 HELP = """
@@ -61,9 +62,18 @@ def answer(found: Status) -> dict[str, Any]:
         "sealed": found.sealed,
         "groups": groups,
         "next": [group.group for group in found.groups if group.state != "signed"],
-        "changed": found.changed,
-        "incomplete": found.incomplete,
-        "skipped": found.skipped,
+        "changed": len(found.told.changed),
+        "incomplete": len(found.told.incomplete),
+        "skipped": len(found.told.skipped),
+        "named": [
+            {**common.path_fields(path), "what": what, "reason": reason}
+            for what, named in (
+                ("changed", [(path, None) for path in found.told.changed]),
+                ("incomplete", found.told.incomplete),
+                ("skipped", found.told.skipped),
+            )
+            for path, reason in named
+        ],
         "read_back": found.read_back,
     }
 
@@ -76,6 +86,22 @@ def lost_text(group: GroupStatus) -> str:
         f"of {listed(group.lost)} more packs are missing or wrong, as far as is known, than parity holds "
         f"({group.parity}): keep the source"
     )
+
+
+def _show_told(told: Told) -> None:
+    """What befell members, by name."""
+    for what, named in (
+        ("file{} changed while being read", [(path, "") for path in told.changed]),
+        ("file{} not whole, with zeros for what could not be read", told.incomplete),
+        ("path{} skipped", told.skipped),
+    ):
+        if not named:
+            continue
+        click.echo(f"{len(named):,} {what.format('' if len(named) == 1 else 's')}:")
+        for path, reason in named[: common.SHOWN]:
+            click.echo(f"  {common.path_text(path)}{reason and ': '}{reason}")
+        if (more := len(named) - common.SHOWN) > 0:
+            click.echo(f"  and {more:,} more (--json names all of them)")
 
 
 def show(found: Status) -> None:
@@ -114,12 +140,7 @@ def show(found: Status) -> None:
             say(f"    when its drives were looked at last, {what}: that cannot be had from them. keep the source")
     if found.read_back["found"]:
         say(f"blocks that were not as written: {wrong_text(found.read_back)}")
-    if found.changed:
-        say(f"{counted(found.changed, 'file')} changed while being read")
-    if found.incomplete:
-        say(f"{counted(found.incomplete, 'file')} not whole, with zeros for what could not be read")
-    if found.skipped:
-        say(f"{counted(found.skipped, 'path')} skipped")
+    _show_told(found.told)
     waiting = [group for group in found.groups if group.state != "signed"]
     for group in waiting:
         how = "goes on with" if group.state == "packing" else "needs"

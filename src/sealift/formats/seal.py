@@ -33,6 +33,7 @@ from sealift.formats.manifest import (
     Text,
     Totals,
 )
+from sealift.formats.sizes import counted
 from sealift.formats.sshsig import MAX_KEY_LINE
 
 MAX_SEAL = 64 << 20
@@ -88,10 +89,33 @@ class ReturnLeg(Record, frozen=True, kw_only=True):
     signers: Annotated[list[ReturnSigner], Meta(min_length=1, max_length=MAX_RETURN)]
 
 
+class Shortfall(Record, frozen=True, kw_only=True):
+    """What of the source as it was listed is not in the shipment, or not as it is there; the origin knows the names.
+
+    `skipped` are paths in no pack; `incomplete` files in which zeros stand for what could not be read; `changed` files
+    that were otherwise by then, and are packed as they were read. Not all are 0.
+    """
+
+    skipped: Count
+    incomplete: Count
+    changed: Count
+
+    @property
+    def words(self) -> str:
+        """For people, as the end of a sentence that begins with the source."""
+        each = (
+            (self.skipped, "path", "not packed"),
+            (self.incomplete, "file", "not whole, with zeros for what could not be read"),
+            (self.changed, "file", "packed as read, for they changed meanwhile"),
+        )
+        return "; ".join(f"{counted(n, of)} {'is' if n == 1 else 'are'} {what}" for n, of, what in each if n)
+
+
 class Seal(Record, frozen=True, kw_only=True):
     """The signed root of a shipment.
 
-    `return_` is there where an outbound shipment names who may answer it, `in_reply_to` on a return leg.
+    `return_` is there where an outbound shipment names who may answer it, `in_reply_to` on a return leg, `shortfall`
+    where not all that was listed is in it.
     """
 
     type: Literal["sealift-seal"] = "sealift-seal"
@@ -108,6 +132,7 @@ class Seal(Record, frozen=True, kw_only=True):
     release_signature: FileRef
     return_: ReturnLeg | UnsetType = field(default=UNSET, name="return")
     in_reply_to: InReplyTo | UnsetType = UNSET
+    shortfall: Shortfall | UnsetType = UNSET
     groups: Annotated[list[SealGroup], Meta(min_length=1, max_length=100_000)]
 
 
@@ -131,6 +156,8 @@ def decode_seal(data: bytes) -> Seal:
         raise FormatError("seal.json: a group's drives do not fit its geometry")
     if any(group.first_sealed_at and group.first_sealed_at >= seal.sealed_at for group in seal.groups):
         raise FormatError("seal.json: a manifest was first sealed when this seal was made, or later")
+    if seal.shortfall and not any((seal.shortfall.skipped, seal.shortfall.incomplete, seal.shortfall.changed)):
+        raise FormatError("seal.json: a shortfall of nothing")
     if seal.in_reply_to and seal.return_:
         raise FormatError("seal.json: a return leg is not answered, and names nobody who may")
     if seal.in_reply_to and seal.in_reply_to.shipment == seal.shipment:

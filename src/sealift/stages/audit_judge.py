@@ -278,14 +278,14 @@ def _freed_right(case: Case, entry: Entry, found: SourceRelease) -> bool:
         return False
     at = receipt.instant(record.at, "source-release.json")
     then = [each for _, each in case.receipts if each.record.seal == record.seal and each.at <= at]
-    why = source_release.objections(sealed.ground, then, at)
+    why = source_release.objections(sealed.ground, then, at, accept_missing=True)  # which it has to say, below
     if any(persons.same(found.person, each.person) for each in then):
         why.append(f"{found.principal} signed a receipt that was there: who received does not free the source, too")
     why += [f"group {row.group}: {row.why}" for row in source_release.lacking(sealed.ground, then)]
     why += audit_later.freed(case, sealed, at)
     seal = sealed.trusted.seal
-    if (record.shipment, record.rehearsal, record.declaration, record.groups_total) != (
-        seal.shipment, seal.rehearsal, seal.declaration, len(seal.groups),
+    if (record.shipment, record.rehearsal, record.declaration, record.groups_total, record.shortfall) != (
+        seal.shipment, seal.rehearsal, seal.declaration, len(seal.groups), seal.shortfall,
     ):  # fmt: skip
         why.append("it contradicts the seal that it names")
     if not why and source_release.counted(then) != record.receipts:

@@ -33,13 +33,13 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from sealift.errors import BadInput, FormatError, NotAllHere, Refused, SealiftError
 from sealift.formats import age_keys
 from sealift.formats import seal as seals
 from sealift.formats.manifest import NAMESPACE, SEAL_FILES, FileRef, drive_id
-from sealift.formats.seal import Seal, SealDrive, SealGroup
+from sealift.formats.seal import Seal, SealDrive, SealGroup, Shortfall
 from sealift.formats.sizes import counted
 from sealift.reading import origin_copies
 from sealift.reading.trust import load_seal, open_seal, sealed_at
@@ -51,6 +51,7 @@ from sealift.stages.seal_drives import attached, where_whole
 from sealift.stages.seal_groups import Earlier, Packed, load_group
 from sealift.stages.seal_known import Known
 from sealift.stages.seal_others import check_clock, earlier_times, not_before, not_superseded, note_of, only_shipment
+from sealift.stages.seal_shortfall import shortfall
 from sealift.stages.standing import check_leaving, check_standing
 from sealift.stages.status import SEALED, look, seal_path
 from sealift.trade import clocks, persons, sheets
@@ -140,7 +141,9 @@ def seal(
     return_leg.check_sealing(options.states[0], groups[0].manifest, declaration, signer.public_key, allowed)
     for told in check_declared(groups, declaration):
         notice(told)
-    record = build(groups, declaration, files)
+    record = build(groups, declaration, files, shortfall(options.states, groups))
+    if record.shortfall:
+        notice(f"of the source {record.shortfall.words}: `sealift status` names them, and the seal says how many")
     only_shipment(folders, record, declaration.revision, allowed)
     not_before(options.states, declaration)
     with ExitStack() as stack:
@@ -391,7 +394,12 @@ def _listed(names: Sequence[str]) -> str:
 # --- the record ------------------------------------------------------------------------------------------
 
 
-def build(groups: Sequence[Packed], declaration: Declaration, files: dict[str, bytes]) -> Seal:
+def build(
+    groups: Sequence[Packed],
+    declaration: Declaration,
+    files: dict[str, bytes],
+    lacks: Shortfall | UnsetType = UNSET,
+) -> Seal:
     """The seal's record; its time is now, in UTC."""
     first = groups[0].manifest
     carriers = {drive.serial: drive.carrier for drive in declaration.drives}
@@ -408,6 +416,7 @@ def build(groups: Sequence[Packed], declaration: Declaration, files: dict[str, b
         release_signature=_ref(files[SEAL_FILES[4]]),
         return_=declaration.return_leg or UNSET,
         in_reply_to=first.in_reply_to,
+        shortfall=lacks,
         groups=[
             SealGroup(
                 group=packed.manifest.group,

@@ -70,13 +70,14 @@ class Released(NamedTuple):
 
 def look(
     trusted: TrustedSeal, files: Sequence[str], allowed: AllowedSigners, now: datetime, *, seal: str | None = None,
-    declaration: str | None = None, custody: str | None = None,
+    declaration: str | None = None, custody: str | None = None, accept_missing: bool = False,
 ) -> Looked:  # fmt: skip
     """Read and check the receipts in `files`; BadInput where one cannot be read, or too many are given.
 
     `seal` is where the seal lies: one of a later revision beside it, whose hold would not be seen else, stops all. So
     does a hold that was released since, in the folder of `declaration`; without that here, beside the seal, or above.
-    `custody` is the folder of a log: who signed in it as a carrier signs neither a receipt nor this.
+    `custody` is the folder of a log: who signed in it as a carrier signs neither a receipt nor this. `accept_missing`
+    frees the source though the seal says that not all of it was sent.
     """
     if len(set(files)) > records.MAX_RECEIPTS:
         raise BadInput(f"{len(set(files)):,} receipts are given; at most {records.MAX_RECEIPTS:,} are allowed")
@@ -94,7 +95,7 @@ def look(
         else:
             held[receipt.file.blake3] = receipt
     ground = Ground(trusted.seal, trusted.reference.seal, trusted.declaration, of_seal(trusted, seal, allowed))
-    objections += records.objections(ground, list(held.values()), now)
+    objections += records.objections(ground, list(held.values()), now, accept_missing=accept_missing)
     carry = carriers(trusted, custody, allowed, now)
     for each in held.values():
         if name := persons.carrier_of(each.person, carry):
@@ -150,6 +151,7 @@ def release(
         declaration=seal.declaration,
         seal=looked.ground.file,
         groups_total=len(seal.groups),
+        shortfall=seal.shortfall,
         receipts=records.counted(looked.receipts),
         released_by=person,
         at=now.astimezone(UTC).strftime(TIME),

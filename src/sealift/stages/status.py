@@ -6,6 +6,7 @@ Whatever is wrong with the folder is BadInput. What is not here: the drives, whi
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import sqlite3
@@ -21,6 +22,7 @@ from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest, dr
 from sealift.stages.lacking import beyond
 from sealift.stages.pack.crew import standing
 from sealift.stages.pack.journal import FILE, GONE, HEARD, is_damage, unreadable
+from sealift.stages.pack.journal_rows import TOLD, Told
 from sealift.trade.signing import read_limited
 
 _MAX_SUMMARY = 256 << 20
@@ -145,9 +147,7 @@ class Status(msgspec.Struct, frozen=True):
     groups: list[GroupStatus]
     running: bool
     sealed: bool
-    changed: int
-    incomplete: int  # of which zeros stand for what could not be read
-    skipped: int
+    told: Told  # what befell members; skipped, too, what the scan could not carry
     read_back: dict[str, Any]
 
 
@@ -183,10 +183,7 @@ def look(state: str) -> Status:
             spoilt = {number: _spoilt(db, number) for number in range(len(config.groups))}
             gone = {number: _gone(db, number) for number in range(len(config.groups))}
             since, wrong, lacks = _since(db), _wrong(db), _lacks(db)
-            told = db.execute(
-                "SELECT sum(changed AND NOT why), sum(changed AND why), sum(why AND NOT changed) FROM"
-                " (SELECT max(reason IS NULL) AS changed, max(reason IS NOT NULL) AS why FROM told GROUP BY path)"
-            ).fetchone()
+            told = Told.of(db.execute(TOLD))
         sizes, skipped = _scanned(state)
         sizes += [0] * len(config.groups)
         groups = [
@@ -221,7 +218,6 @@ def look(state: str) -> Status:
             groups[group.group] = msgspec.structs.replace(group, state="packing", stripes=stripes, source_bytes=read)
         for group in [each for each in groups if each.state == "signed"]:
             groups[group.group] = msgspec.structs.replace(group, kept=_kept(state, group.group, config.shipment))
-        changed, incomplete, passed = (int(count or 0) for count in told)
     except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
         if is_damage(error):
             raise unreadable(state, error) from error
@@ -231,9 +227,7 @@ def look(state: str) -> Status:
         groups,
         running=_is_running(state),
         sealed=seal_known(state) is not None or os.path.isfile(seal_path(state, config.shipment)),
-        changed=changed,
-        incomplete=incomplete,
-        skipped=passed + skipped,
+        told=told._replace(skipped=[*skipped, *told.skipped]),
         read_back=read_back,
     )
 
@@ -331,14 +325,15 @@ def _config(state: str, row: tuple[Any, ...] | None) -> Config:
     return config
 
 
-def _scanned(state: str) -> tuple[list[int], int]:
-    """Bytes of every group and count of skipped paths, as scanned; ([], 0) before the scan."""
+def _scanned(state: str) -> tuple[list[int], list[tuple[bytes, str]]]:
+    """Bytes of every group and skipped paths with the reason, as scanned; none before the scan."""
     try:
         with open(os.path.join(state, "scan", "summary.json"), "rb") as file:
             found = msgspec.json.decode(file.read(_MAX_SUMMARY))
-        return [int(share["bytes"]) for share in found["shares"]], len(found["skipped"])
+        skipped = [(base64.b64decode(path), str(reason)) for path, reason in found["skipped"]]
+        return [int(share["bytes"]) for share in found["shares"]], skipped
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-        return [], 0
+        return [], []
 
 
 def _group(

@@ -12,7 +12,8 @@ sign:
 2. None is older than the seal by more than two clocks may differ, and none is from the future.
 3. None is signed by the declaration's author, by who sealed or released, or by anybody else whom a record that is at
    hand binds to the origin, with whichever of their keys: the origin cannot receive from itself (persons.py).
-4. The declaration that the seal binds states no legal hold.
+4. The declaration that the seal binds states no legal hold. The seal states no shortfall, or whoever signs accepts it:
+   what was not packed, or not as it was, only the source has.
 5. Of every group the newest receipt says of every drive that it is intact or rebuilt. A drive that is lost though
    parity has what it held is not verified: nobody has made it again, and until somebody has, the source is the only
    other copy.
@@ -32,12 +33,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import blake3
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from sealift.errors import FormatError, Refused
 from sealift.formats import canonical, strict
 from sealift.formats.canonical import Record
 from sealift.formats.manifest import Count, FileRef, Name, ShipmentId
+from sealift.formats.seal import Shortfall  # noqa: TC001 -- msgspec reads the fields
 from sealift.trade import clocks, persons
 from sealift.trade.declaration import NO_HOLD
 from sealift.trade.receipt import MAX_GROUPS, VERIFIED, WEAKEST, Receiver, TimeText, instant, newest
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "sealift-source-release"
 AHEAD = "is still to come: a clock is wrong"  # ends an objection to a receipt
+ONLY_THERE = "that is nowhere but there"  # ends an objection to what the seal says was not sent
 MAX_SOURCE_RELEASE = 8 << 20
 MAX_RECEIPTS = 1_000
 _NAME = "source-release.json"
@@ -72,7 +75,7 @@ class CountedReceipt(Record, frozen=True, kw_only=True):
 
 
 class SourceReleaseRecord(Record, frozen=True, kw_only=True):
-    """What the origin signs."""
+    """What the origin signs; `shortfall`, as in the seal, where the source is freed though it has more than that."""
 
     type: Literal["sealift-source-release"] = "sealift-source-release"
     version: Literal[1] = 1
@@ -82,6 +85,7 @@ class SourceReleaseRecord(Record, frozen=True, kw_only=True):
     declaration: FileRef
     seal: FileRef
     groups_total: Annotated[int, Meta(ge=1, le=MAX_GROUPS)]
+    shortfall: Shortfall | UnsetType = UNSET
     receipts: Annotated[list[CountedReceipt], Meta(min_length=1, max_length=MAX_RECEIPTS)]
     released_by: Receiver
     at: TimeText
@@ -144,8 +148,13 @@ def refuse_carrier(fingerprint: str, carriers: Iterable[tuple[frozenset[str], st
 # --- may the source be freed?
 
 
-def objections(ground: Ground, receipts: Sequence[Receipt], now: datetime) -> list[str]:
-    """What is wrong with the papers, by rules 1 to 4, a sentence each; each names the receipt by time and signer."""
+def objections(
+    ground: Ground, receipts: Sequence[Receipt], now: datetime, *, accept_missing: bool = False
+) -> list[str]:
+    """What is wrong with the papers, by rules 1 to 4, a sentence each; each names the receipt by time and signer.
+
+    `accept_missing`: that something was not sent is none of it.
+    """
     found = []
     for receipt in receipts:
         name = f"the receipt of {receipt.record.at} by {receipt.principal}"
@@ -153,6 +162,8 @@ def objections(ground: Ground, receipts: Sequence[Receipt], now: datetime) -> li
     hold = ground.declaration.legal_hold.strip()
     if hold and hold != NO_HOLD:
         found.append(f"the declaration states a legal hold: {hold}")
+    if ground.seal.shortfall and not accept_missing:
+        found.append(f"of the source {ground.seal.shortfall.words}: {ONLY_THERE}")
     return found
 
 

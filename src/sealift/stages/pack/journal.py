@@ -22,6 +22,7 @@ from sealift.formats import typed
 from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest
 from sealift.stages.lacking import beyond
 from sealift.stages.pack.journal_rows import (
+    TOLD,
     GroupState,
     Lacks,
     Medium,
@@ -341,17 +342,8 @@ class Journal:
         return int(self._all("SELECT coalesce(sum(blocks), 0) FROM packs WHERE number = ?", number)[0][0])
 
     def told(self) -> Told:
-        """What befell members. One that changed and for which there is a reason, too, is not whole."""
-        rows = self._all("SELECT path, reason FROM told GROUP BY path, reason ORDER BY path, min(rowid)")
-        changed = {bytes(path) for path, reason in rows if reason is None}
-        why: dict[bytes, str] = {}
-        skipped = []
-        for path, reason in ((bytes(path), reason) for path, reason in rows if reason is not None):
-            if path in changed:
-                why.setdefault(path, reason)
-            else:
-                skipped.append((path, reason))
-        return Told(sorted(changed - why.keys()), sorted(why.items()), skipped)
+        """What befell members."""
+        return Told.of(self._all(TOLD))
 
     # Drives that are set aside, slow, or read back wrong
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sealift.stages.pack.queue import Cursor
 
 
@@ -118,6 +120,23 @@ class Told(NamedTuple):
     changed: list[bytes]
     incomplete: list[tuple[bytes, str]]
     skipped: list[tuple[bytes, str]]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[bytes, str | None]]) -> Self:
+        """Rows of TOLD. One that changed and for which there is a reason, too, is not whole."""
+        rows = [(bytes(path), reason) for path, reason in rows]
+        changed = {path for path, reason in rows if reason is None}
+        why: dict[bytes, str] = {}
+        skipped = []
+        for path, reason in rows:
+            if reason is not None and path in changed:
+                why.setdefault(path, reason)
+            elif reason is not None:
+                skipped.append((path, reason))
+        return cls(sorted(changed - why.keys()), sorted(why.items()), skipped)
+
+
+TOLD = "SELECT path, reason FROM told GROUP BY path, reason ORDER BY path, min(rowid)"
 
 
 class GroupState(NamedTuple):

@@ -38,6 +38,7 @@ _SPECIAL = {
     stat.S_IFCHR: "character device",
     stat.S_IFBLK: "block device",
 }
+HOLDS_NOTHING = frozenset(f"is a {special}" for special in (*_SPECIAL.values(), "special file"))  # reasons of `skipped`
 
 
 class Seen(msgspec.Struct, tag="seen", array_like=True):

@@ -1,0 +1,55 @@
+"""What of the source as it was listed a shipment lacks: counted for its seal, so that nobody frees it unknowing.
+
+    listed      paths that the scan dealt to a group, in every state folder, and that its manifest does not count
+    not listed  what the walk met and could not carry: no permission, names that are too long. Not what holds no bytes
+    told        files that are not whole, or changed meanwhile, by the journals of the state folders that are given
+
+Of a group that was packed by a state folder which is not given, or is lost, only the first is known.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sealift.formats import typed
+from sealift.formats.seal import Shortfall
+from sealift.stages.pack.scan import SUMMARY, Summary
+from sealift.stages.pack.walk import HOLDS_NOTHING
+from sealift.stages.status import look
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sealift.stages.seal_groups import Packed
+
+
+def shortfall(states: Sequence[str], groups: Sequence[Packed]) -> Shortfall | UnsetType:
+    """Of all `groups` of a shipment, in order, and their state folders; UNSET where nothing is known to lack."""
+    each = [look(state).told for state in dict.fromkeys(states)]
+    summaries = [found for state in states if (found := _summary(state, groups[0].manifest.scan)) is not None]
+    if summaries:
+        summary = summaries[0]
+        skipped = sum(reason not in HOLDS_NOTHING for _, reason in summary.skipped)
+        for share, packed in zip(summary.shares, groups, strict=True):
+            skipped += max(0, share.members - packed.manifest.totals.files)
+    else:
+        skipped = len({path for found in each for path, _ in found.skipped})
+    incomplete = {path for found in each for path, _ in found.incomplete}
+    changed = {path for found in each for path in found.changed} - incomplete
+    if not (skipped or incomplete or changed):
+        return UNSET
+    return Shortfall(skipped=skipped, incomplete=len(incomplete), changed=len(changed))
+
+
+def _summary(state: str, scan: str) -> Summary | None:
+    """Of the scan that the manifests name."""
+    try:
+        with open(os.path.join(state, "scan", SUMMARY), "rb") as file:
+            found = typed.decode(file.read(), Summary)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return found if found.digest == scan else None

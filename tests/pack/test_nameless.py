@@ -5,10 +5,11 @@ import os
 import pytest
 import shipments
 from test_failing_drives import Packing, owed
-from test_presence import pack_of, stopped
+from test_presence import StopError, pack_of, stopped
 
 from sealift.errors import BadInput, DriveFault, Refused
 from sealift.formats import manifest as mf
+from sealift.stages.pack import group
 
 
 def spoil(packing, slot):
@@ -114,3 +115,54 @@ def test_one_that_holds_something_else_is_set_aside(tmp_path, monkeypatch):
     shipments.write(f"{mount}/sealift/precious", b"data")
     assert packing.pack().exit_code == 3
     assert packing.fleet.names(mount) == ["precious"]
+
+
+def begun(tmp_path, monkeypatch, **how):
+    """The first group has begun, nothing of it is committed, and a drive of it, at a mount, says not which it is."""
+    packing = Packing(tmp_path, **how)
+    with monkeypatch.context() as patch:
+        patch.setattr(group.GroupPacker, "_pack_stripe", lambda *_: (_ for _ in ()).throw(StopError))
+        with pytest.raises(StopError):
+            packing.pack()
+    mount = [each for each in packing.mounts if mf.CARD in packing.fleet.names(each)][1]
+    packing.fleet.put(mount, mf.CARD, b"\x5a" * 300)
+    packing.fleet.put(mount, "packs/0000/0000000.tar.zst.age.part", b"cut off")
+    return packing, mount
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_of_a_group_of_which_nothing_is_committed_it_gets_its_card_again(tmp_path, monkeypatch, gone):
+    """Nothing that is whole is on it."""
+    packing, mount = begun(tmp_path, monkeypatch)
+    if gone:
+        packing.fleet.remove(mount, mf.CARD)
+    assert packing.pack().exit_code == 0
+    (told,) = [text for text in packing.notices if "drive.json is not as it was written" in text]
+    assert told.startswith(f"drive g0s1 (serial {packing.origin.serial(mount)}, {mount})")
+    assert "nothing is committed yet, so it gets that file again" in told
+    packing.ends_well()
+
+
+@pytest.mark.parametrize("name", ["packs/0000/0000000.tar.zst.age", "precious.part", "manifest.json"])
+def test_of_such_a_group_one_that_holds_more_is_set_aside_and_the_others_go_on(tmp_path, monkeypatch, name):
+    packing, mount = begun(tmp_path, monkeypatch, groups=2, size=12)
+    packing.fleet.put(mount, name, b"somebody's")
+    before = packing.fleet.snapshot(mount)
+    result = packing.pack()
+    assert (result.exit_code, packing.fleet.snapshot(mount)) == (3, before)
+    (row,) = [row for each in result.groups for row in each["owed"]]
+    assert row["mount"] == mount
+    assert [each["state"] for each in result.groups].count("signed") == 1
+    option = f"--replace {row['serial']}={mount}"
+    assert any(option in text and "moved away" in text for text in packing.notices)
+    for each in packing.fleet.names(mount):
+        packing.fleet.remove(mount, each)
+    assert packing.pack(replace={row["serial"]: mount}).exit_code == 0
+    packing.ends_well()
+
+
+def test_of_a_group_that_has_not_begun_it_is_refused(tmp_path):
+    packing = Packing(tmp_path)
+    spoil(packing, 1)
+    with pytest.raises(BadInput, match=r"holds files but no drive\.json that can be read"):
+        packing.pack()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from blake3 import blake3
 
-from sealift.drives.base import reason
+from sealift.drives.base import PART, reason
 from sealift.errors import BadInput, DriveFault, FormatError, Refused, SignatureInvalid
 from sealift.formats import manifest, paged, sshsig
 from sealift.stages.lacking import is_emptied, lacking
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from sealift.drives.base import Drive
+    from sealift.drives.base import Drive, Entry
     from sealift.formats.manifest import Manifest
     from sealift.formats.sshsig import PublicKey
     from sealift.stages.pack.fleet import Attached
@@ -53,6 +53,7 @@ T = TypeVar("T")
 _NOTHING = "nothing is on it"
 _MAX_SIGNATURE = 1 << 20
 _PIECE = 1 << 20
+_FEW = 100_000  # entries
 _BACK = "put the newer state folder back"
 
 
@@ -439,7 +440,7 @@ def _is_emptied(work: Work, group: int, slot: int, each: Attached, old: str | No
             work.given_up.append(each)
             return False
         if not fleets.check_contents(each, work.config.shipment, group, slot):
-            if fresh or not journal.group(group).stripes:
+            if fresh or journal.group(group).state == "waiting":
                 raise fleets.nameless(each, group, slot, old)
             _know_by_packs(work, group, slot, each)
             return False
@@ -462,15 +463,18 @@ def _is_emptied(work: Work, group: int, slot: int, each: Attached, old: str | No
 def _know_by_packs(work: Work, group: int, slot: int, each: Attached) -> None:
     """A drive whose drive.json is gone or spoilt is taken for itself by its packs, which get that file again.
 
-    One that has not all of those that are counted on is set aside, and only read: nothing is written over what may be
-    somebody else's.
+    So is one of a group of which nothing is committed, if nothing whole is on it. One that has not all of the packs
+    that are counted on is set aside, and only read: nothing is written over what may be somebody else's.
     """
     journal, n, owed = work.journal, len(work.deal.groups[group]), work.journal.owed(group).get(slot)
     lengths = pack_lengths(journal, group, n)[slot][: owed.since if owed else None]
+    begun = journal.group(group).stripes > 0
     try:
         each.drive.size(manifest.CARD)  # FormatError: no file
-        found = lacking(each.drive, slot, n, work.data, lengths)
+        found = lacking(each.drive, slot, n, work.data, lengths) if begun else None
         missing = found.text if found else _unlike(work, group, slot, each, lengths)
+        if not begun and all(_is_unfinished(entry) for entry in each.drive.walk(_FEW)):
+            missing = ""
         if missing:
             raise DriveFault(f"{each.mount}: its {manifest.CARD} cannot be read, and {missing}", drive=each.mount)
     except FAULTS as error:
@@ -485,8 +489,17 @@ def _know_by_packs(work: Work, group: int, slot: int, each: Attached) -> None:
     text = (
         f"drive {manifest.drive_id(group, slot)} (serial {each.serial}, {each.mount}): {manifest.CARD} is not as it was"
     )
-    then = "written; all its packs are there, so it gets that file again when packing goes on"
+    why = "all its packs are there" if begun else "nothing is committed yet"
+    then = f"written; {why}, so it gets that file again when packing goes on"
     work.tell("fault", f"{text} {then}", group, slot, each.mount)
+
+
+def _is_unfinished(entry: Entry) -> bool:
+    """Whether this is what packing leaves on a drive before its first stripe is whole: of no worth to anybody."""
+    whole = entry.name.removesuffix(PART.encode())
+    if entry.kind == "file" and whole not in {manifest.CARD.encode(), SETTINGS.encode()}:
+        return entry.name != whole and manifest.PACK_ENTRY.fullmatch(whole) is not None
+    return entry.kind in {"file", "folder"}
 
 
 def may_go_on(work: Work, group: int) -> bool:

@@ -115,6 +115,32 @@ def test_emptied_drives_are_named_at_once_and_nobody_asks_for_what_they_replaced
     packing.ends_well()
 
 
+def test_emptied_drives_that_are_set_aside_are_told_as_here_and_how_they_are_filled(tmp_path, monkeypatch):
+    """Once with --replace, which does not get far, then without; another drive is not here."""
+    packing = Packing(tmp_path, parity=2)
+    stopped(packing, monkeypatch, 1)
+    emptied = packing.mounts[1:]
+    for mount in emptied:
+        shutil.rmtree(f"{mount}/sealift")
+    replace = {packing.origin.serial(mount): mount for mount in emptied}
+    with pytest.raises(DriveFault, match="more drives than parity holds"):
+        packing.pack(replace=replace)
+    with pytest.raises(DriveFault, match=r"here, and empty: g0s1.*; g0s2.*; g0s3") as caught:
+        packing.pack()
+    options = " ".join(f"--replace {serial}={mount}" for serial, mount in replace.items())
+    assert caught.value.hint == f"mount what belongs where nothing is; or, to fill them anew: {options}"
+    assert "not here" not in str(caught.value)
+    packing.fleet.go_away(emptied[2])
+    with pytest.raises(DriveFault, match=r"here, and empty: g0s1.*; g0s2.*not here: g0s3") as caught:
+        packing.pack()
+    told, rest = caught.value.hint.split("; attach what is not here; for each one that does not come back")
+    assert told.endswith(options.rpartition(" --replace")[0])
+    assert rest.endswith(f": --replace {packing.origin.serial(emptied[2])}=MNT")
+    packing.fleet.come_back(emptied[2])
+    assert packing.pack(replace=replace).exit_code == 0
+    packing.ends_well()
+
+
 def test_one_that_was_done_and_signed_is_said_to_do_nothing(tmp_path, monkeypatch):
     packing = Packing(tmp_path)
     old, new = replaced(packing, monkeypatch)

@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from sealift.errors import DriveFault, SealiftError
 from sealift.formats import manifest
 from sealift.formats.sizes import counted
+from sealift.stages.pack import fleet as fleets
 from sealift.stages.pack import settle
 from sealift.stages.pack.crew import FAULTS, no_room, replace_option
 from sealift.stages.pack.readback import stripe_works
 from sealift.stages.rebuild import rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from sealift.drives.base import Drive
     from sealift.stages.pack.copies import Copies
     from sealift.stages.pack.crew import Crew
+    from sealift.stages.pack.fleet import Attached
     from sealift.stages.pack.journal import Journal
     from sealift.stages.pack.journal_rows import Owed
     from sealift.stages.pack.readback import ReadBack
@@ -53,10 +55,12 @@ class CatchUp:
         claim: Callable[[int, Drive], None],
         progress: Callable[[Progress, int], None],
         room: Room,
+        emptied: Mapping[str, Attached],
     ) -> None:
+        """`emptied`: by serial, drives that count as away and are here, with nothing on them."""
         self._crew, self._journal, self._folder, self._data = crew, journal, folder, data
         self._read_back, self._copies, self._notice, self._claim = read_back, copies, notice, claim
-        self._progress, self._room = progress, room
+        self._progress, self._room, self._emptied = progress, room, emptied
         self._failed: set[int] = set()  # slots that failed again
         self._told: set[str] = set()
 
@@ -123,11 +127,14 @@ class CatchUp:
             )
 
     def _names(self, away: list[Owed]) -> str:
-        absent = [each for each in away if self._crew.drives[each.slot] is None]
-        lied = [each for each in away if each not in absent and each.kind == "lied"]
-        here = [each for each in away if each not in absent and each not in lied]
+        emptied = [each for each in away if each.serial in self._emptied]
+        absent = [each for each in away if self._crew.drives[each.slot] is None and each not in emptied]
+        gone = [*emptied, *absent]
+        lied = [each for each in away if each not in gone and each.kind == "lied"]
+        here = [each for each in away if each not in gone and each not in lied]
         parts = []
         for what, those in (
+            ("here, and empty", emptied),
             ("not here", absent),
             ("here, and not to be written", here),
             ("here, and not counted on", lied),
@@ -137,13 +144,19 @@ class CatchUp:
         return ". ".join(parts)
 
     def _hint(self, away: list[Owed]) -> str:
+        """What to do; those that are empty only want to be filled."""
+        emptied = [self._emptied[each.serial] for each in away if each.serial in self._emptied]
+        fill = f"mount what belongs where nothing is; or, {fleets.fill_anew(emptied)}" if emptied else ""
+        away = [each for each in away if each.serial not in self._emptied]
+        if not away:
+            return fill
         absent = any(self._crew.drives[each.slot] is None for each in away)
         here = [each for each in away if self._crew.drives[each.slot] is not None and each.kind != "lied"]
         full = any(no_room(each.kind, each.reason) for each in here)
         other = any(not no_room(each.kind, each.reason) for each in here)
         steps = ["attach what is not here"] * absent + ["free room on what is full"] * full
         first = " and ".join(steps + ["put right what is here (is it writable?)"] * other)
-        return (f"{first}; " if first else "") + (
+        return "".join(f"{step}; " for step in (fill, first) if step) + (
             "for each one that does not come back, add a new drive in its place to the same command, and leave the old "
             "one attached and listed if it can be read: " + ", ".join(map(replace_option, away))
         )

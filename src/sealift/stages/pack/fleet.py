@@ -62,6 +62,7 @@ class Deal:
     attached: dict[str, Attached] = field(default_factory=dict)  # by serial
     owed: set[str] = field(default_factory=set)  # serials of drives that are set aside, attached or not
     unwritable: set[str] = field(default_factory=set)  # serials of attached drives that can only be read
+    emptied: dict[str, Attached] = field(default_factory=dict)  # set aside, here, with nothing on them; by serial
     old: dict[tuple[int, int], list[Drive]] = field(default_factory=dict)  # by group and slot: replaced, and still here
 
     @property

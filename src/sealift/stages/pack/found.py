@@ -452,7 +452,7 @@ def _is_emptied(work: Work, group: int, slot: int, each: Attached, old: str | No
                 return True
             empty = f"{each.mount}: nothing of drive {each.serial} is here (not mounted, or emptied)"
             notice(f"{empty}; it stays set aside. {fleets.fill_anew([each])}")
-            del work.deal.attached[each.serial]
+            work.deal.emptied[each.serial] = work.deal.attached.pop(each.serial)
     except DriveFault as error:
         if journal.group(group).state == "waiting" or old not in {None, each.serial}:
             raise  # a new drive that fails before it has its place does not get it

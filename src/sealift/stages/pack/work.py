@@ -275,6 +275,7 @@ class _Group:
             claim=self._claim,
             progress=self._rebuilding,
             room=work.room(self._number),
+            emptied=work.deal.emptied,
         )
         try:
             self._look()

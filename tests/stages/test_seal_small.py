@@ -16,12 +16,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from test_seal_stage import Yard, packed, refused, yard  # noqa: F401 -- fixtures
 
+from sealift.cli.status import answer, show
 from sealift.errors import BadInput, DriveFault, Refused
 from sealift.formats import canonical
 from sealift.formats import manifest as mf
 from sealift.stages import repair, seal_drives, seal_known, seal_mounts
+from sealift.stages.lacking import WRITTEN_AGAIN
 from sealift.stages.pack.journal import Journal
 from sealift.stages.seal_known import Known
+from sealift.stages.status import look
 
 LEAVE = "leave that mount away"
 NAMES = (mf.SIGNATURE, *mf.GROUP_FILES, *mf.OWN_FILES)
@@ -65,6 +68,36 @@ def test_what_no_drive_has_is_written_again_by_pack_as_the_hint_says(tmp_path, n
     assert LEAVE not in error.hint
     yard.pack(yard.mounts, yard.state, read_back="full")
     yard.seal(*yard.mounts)
+
+
+@pytest.mark.parametrize("name", [mf.SIGNATURE, mf.BLOCKS])
+def test_what_no_drive_has_and_the_state_folder_has_is_said_to_be_written_again(tmp_path, capsys, name):
+    """By status and by a seal without mounts, until it is; what the state folder has not either is gone."""
+    yard = Yard(tmp_path).make()
+    for mount in group(yard):
+        flip(on(mount, name))
+    refused(yard, Refused, name, *yard.mounts)
+    error = refused(yard, Refused, "none of them had")
+    assert error.hint == f"keep the source. {WRITTEN_AGAIN}"
+    assert "cannot be had" not in str(error)
+    step = "next: sealift pack once more, with all drives, which writes again what none of them had\n"
+    show(look(yard.state))
+    said = capsys.readouterr().out
+    assert f"none of them had {name} as signed. {WRITTEN_AGAIN}\n" in said
+    assert said.endswith(step)
+    assert answer(look(yard.state))["groups"][0]["gone_kept"]
+    if name in mf.GROUP_FILES:
+        flip(kept(yard, name))
+        assert "looks again, and says what helps" in refused(yard, Refused, "cannot be had from them").hint
+        show(look(yard.state))
+        said = capsys.readouterr().out
+        assert f"none of them had {name} as signed: that cannot be had from them. keep the source\n" in said
+        assert said.endswith(": it says what is still gone\n")
+        flip(kept(yard, name))
+    yard.pack(yard.mounts, yard.state, read_back="none")
+    show(look(yard.state))
+    assert capsys.readouterr().out.endswith("next: sealift release and seal\n")
+    yard.seal()
 
 
 @pytest.mark.parametrize("names", [[mf.MANIFEST], [mf.MANIFEST, mf.SIGNATURE]], ids=len)
@@ -242,8 +275,8 @@ def test_small_files_that_no_drive_has_are_known_until_pack_looks_again(tmp_path
         on(mount, name).unlink()
     refused(yard, Refused, "packs.bin is not there, blocks.bin is not there", *yard.mounts)
     for mounts in ([], group(yard, 1)):
-        error = refused(yard, Refused, "group 0: none of them had packs.bin, blocks.bin as signed: that", *mounts)
-        assert "keep the source. `sealift pack` once more, with all drives" in error.hint
+        error = refused(yard, Refused, "group 0: none of them had packs.bin, blocks.bin as signed; nothing", *mounts)
+        assert error.hint == f"keep the source. {WRITTEN_AGAIN}"
     assert yard.pack(yard.mounts, yard.state).exit_code == 0
     yard.seal()
     yard.seal(*yard.mounts)
@@ -269,7 +302,7 @@ def test_a_manifest_of_another_group_on_all_drives_is_known(yard):
     for mount, name in itertools.product(group(yard), (mf.MANIFEST, mf.SIGNATURE)):
         shutil.copy(on(group(yard, 1)[0], name), on(mount, name))
     refused(yard, Refused, "its manifest is not the one that is sealed", *yard.mounts)
-    refused(yard, Refused, "group 0: none of them had manifest.json as signed: that cannot")
+    refused(yard, Refused, "group 0: none of them had manifest.json as signed; nothing")
 
 
 @pytest.mark.parametrize(

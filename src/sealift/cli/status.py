@@ -109,6 +109,7 @@ def show(found: Status) -> None:
     import msgspec
 
     from sealift.cli.pack_words import beyond_text, drive_lines, next_lines, wrong_text
+    from sealift.stages.lacking import WRITTEN_AGAIN
 
     say, size = click.echo, common.size_text
     how = "packing runs" if found.running else "sealed" if found.sealed else "no packing runs"
@@ -137,7 +138,9 @@ def show(found: Status) -> None:
         if group.lost:
             say(f"    {lost_text(group)}")
         for what in group.gone:
-            say(f"    when its drives were looked at last, {what}: that cannot be had from them. keep the source")
+            again = group.gone_kept and not group.lost
+            then = f". {WRITTEN_AGAIN}" if again else ": that cannot be had from them. keep the source"
+            say(f"    when its drives were looked at last, {what}{then}")
     if found.read_back["found"]:
         say(f"blocks that were not as written: {wrong_text(found.read_back)}")
     _show_told(found.told)
@@ -159,8 +162,10 @@ def show(found: Status) -> None:
         step = "" if found.sealed else "sealift release and seal"
         if any(group.kept for group in found.groups):
             step = "put the state folder right, as it says above, and sealift pack once more"
-        elif any(group.gone or (group.lost and group.lacking) for group in found.groups):
+        elif any((group.gone and not group.gone_kept) or (group.lost and group.lacking) for group in found.groups):
             step = "put back what was taken away, and sealift pack once more: it says what is still gone"
+        elif any(group.gone for group in found.groups):
+            step = "sealift pack once more, with all drives, which writes again what none of them had"
         elif found.read_back["wrong"] or any(group.spoilt or group.lacking for group in found.groups):
             lost = any(group.lost for group in found.groups)
             step = "sealift repair with all drives, sealift pack once more" + (

@@ -34,6 +34,10 @@ LOST = (  # what to do where more packs of a stripe are missing or wrong, taken 
     "repair has called lost is gone: these drives cannot leave as they are; pack anew, with another --state, onto "
     "drives that are empty"
 )
+WRITTEN_AGAIN = (  # what to do where no drive of a signed group has a small file that the state folder has
+    "the state folder has that as it was signed: `sealift pack` once more, with all drives of the group, writes it to "
+    "them again, or says what is to be put right first"
+)
 ENTRIES = 20_000_000  # of a drive that are looked at: more than its packs can be
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from sealift.drives.local import nothing_mounted
 from sealift.errors import Refused, SealiftError
 from sealift.formats.manifest import GROUP_FILES, MANIFEST, SIGNATURE, drive_id, is_medium_of
-from sealift.stages.lacking import LOST, TOO_MANY, beyond
-from sealift.stages.pack.journal import Journal
+from sealift.stages.lacking import LOST, TOO_MANY, WRITTEN_AGAIN, beyond
+from sealift.stages.pack.journal import SMALL_FILES, Journal
 from sealift.stages.pack.journal_rows import Lacks
 from sealift.stages.pack.presence import listed
 from sealift.stages.pack.settle import last_mount
@@ -101,7 +101,7 @@ class Known:
                 amiss = {slot for slot, names in wrong.items() if names}
                 journal.note_spoilt(group, (journal.spoilt(group) - wrong.keys()) | amiss)
                 if every or not all(wrong.values()):
-                    journal.note_gone(group, "small files", text)
+                    journal.note_gone(group, SMALL_FILES, text)
                 if all((group, slot) in self._seen for slot in range(manifest.n)):
                     journal.note_gone(group, "packs", "")  # of an earlier version, as in pack/signed.py
 
@@ -127,12 +127,17 @@ class Known:
         """Refused where none of the drives of a group had what each should have, and not all of them are seen now."""
         if group in self._every or not any(status.gone for _, status in self._groups[group]):
             return
-        if gone := [what for state, _ in self._groups[group] for what in look(state).groups[group].gone]:
-            raise Refused(
-                f"when the drives were looked at last, group {group}: {'; '.join(gone)}: that cannot be had from them; "
-                "nothing was written",
-                hint="keep the source. `sealift pack` once more, with all drives, looks again, and says what helps",
-            )
+        now = [each for state, _ in self._groups[group] if (each := look(state).groups[group]).gone]
+        if not now:
+            return
+        said = "; ".join(dict.fromkeys(what for each in now for what in each.gone))
+        told = f"when the drives were looked at last, group {group}: {said}"
+        if all(each.gone_kept for each in now):
+            raise Refused(f"{told}; nothing was written", hint=f"keep the source. {WRITTEN_AGAIN}")
+        raise Refused(
+            f"{told}: that cannot be had from them; nothing was written",
+            hint="keep the source. `sealift pack` once more, with all drives, looks again, and says what helps",
+        )
 
     def _lacking(self, group: int) -> list[LackingDrive]:
         """Drives of a group that are not seen now, and lacked packs when they were looked at last."""

@@ -18,10 +18,10 @@ import msgspec
 
 from sealift.errors import BadInput, SealiftError
 from sealift.formats import typed
-from sealift.formats.manifest import MANIFEST, MAX_MANIFEST, decode_manifest, drive_id
+from sealift.formats.manifest import GROUP_FILES, MANIFEST, MAX_MANIFEST, decode_manifest, drive_id
 from sealift.stages.lacking import beyond
 from sealift.stages.pack.crew import standing
-from sealift.stages.pack.journal import FILE, GONE, HEARD, is_damage, unreadable
+from sealift.stages.pack.journal import FILE, GONE, HEARD, SMALL_FILES, is_damage, unreadable
 from sealift.stages.pack.journal_rows import TOLD, Told
 from sealift.trade.signing import read_limited
 
@@ -127,6 +127,7 @@ class GroupStatus(msgspec.Struct, frozen=True):
     misread: list[MisreadDrive] = []
     spoilt: list[str] = []  # drives whose small files were not as they were signed, when they were read last
     gone: list[str] = []  # what of a signed group could not be had from its drives, when they were looked at last
+    gone_kept: bool = False  # the state folder has all of that as it was signed: pack writes it to them again
     lacking: list[LackingDrive] = []  # drives of a signed group that lacked packs, each when it was looked at last
     wrong: list[tuple[int, int]] = []  # stripe and slot of packs that read back wrong, and are not rebuilt yet
     kept: str = ""  # signed, and the state folder has not the manifest of that as it was signed: what it has
@@ -198,7 +199,7 @@ def look(state: str) -> Status:
                     for each in misread.get(number, [])
                 ],
                 spoilt=spoilt[number],
-                gone=gone[number],
+                gone=list(gone[number].values()),
                 lacking=lacks.get(number, []),
                 wrong=wrong.get(number, []),
             )
@@ -217,7 +218,9 @@ def look(state: str) -> Status:
             stripes, read = heard[group.group]
             groups[group.group] = msgspec.structs.replace(group, state="packing", stripes=stripes, source_bytes=read)
         for group in [each for each in groups if each.state == "signed"]:
-            groups[group.group] = msgspec.structs.replace(group, kept=_kept(state, group.group, config.shipment))
+            kept, has = _kept(state, group.group, config.shipment), gone[group.group]
+            its = bool(has) and not kept and _has_as_signed(state, group.group, has)
+            groups[group.group] = msgspec.structs.replace(group, kept=kept, gone_kept=its)
     except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
         if is_damage(error):
             raise unreadable(state, error) from error
@@ -258,9 +261,9 @@ def _spoilt(db: sqlite3.Connection, group: int) -> list[str]:
     return [drive_id(group, slot) for slot in typed.decode(row[0] if row else b"[]", list[int])]
 
 
-def _gone(db: sqlite3.Connection, group: int) -> list[str]:
+def _gone(db: sqlite3.Connection, group: int) -> dict[str, str]:
     row = db.execute("SELECT value FROM settings WHERE name = ?", (f"{GONE}{group}",)).fetchone()
-    return list(typed.decode(row[0] if row else b"{}", dict[str, str]).values())
+    return typed.decode(row[0] if row else b"{}", dict[str, str])
 
 
 def _since(db: sqlite3.Connection) -> dict[int, dict[int, int]]:
@@ -390,6 +393,21 @@ def _kept(state: str, group: int, shipment: str) -> str:
     except SealiftError as error:
         return f"{error}. {error.hint}" if error.hint else str(error)
     return ""
+
+
+def _has_as_signed(state: str, group: int, gone: dict[str, str]) -> bool:
+    """Whether a state folder, whose manifest of a group holds, has all of what is `gone` from the group's drives.
+
+    These files are read to their end. Packs, which an earlier version noted here, it never has.
+    """
+    from sealift.stages.pack.found import closed_folder, is_as_signed, load_manifest
+
+    record, _, _ = load_manifest(state, group)
+    names = [name for name in GROUP_FILES if any(name in text for text in gone.values())]
+    paths = {name: os.path.join(closed_folder(state, group), name) for name in names}
+    return gone.keys() == {SMALL_FILES} and all(
+        is_as_signed(path, record.group_file(name)) for name, path in paths.items()
+    )
 
 
 def _is_running(state: str) -> bool:

@@ -139,6 +139,7 @@ def no_room(folder: str, error: BaseException) -> SealiftError | None:
 
 HEARD = "heard-"  # a setting for each group that another host packs
 GONE = "gone-"  # a setting for each group that is signed, and cannot be had from its drives
+SMALL_FILES = "small files"  # what was looked at, in that setting
 
 
 class Journal:

@@ -25,6 +25,7 @@ from sealift.formats.manifest import FileRef, Manifest
 from sealift.stages.lacking import is_emptied
 from sealift.stages.pack import found
 from sealift.stages.pack.crew import FAULTS, listen
+from sealift.stages.pack.journal import SMALL_FILES
 from sealift.stages.pack.journal_rows import Medium
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def look(work: Work, group: int) -> list[str]:
         gone = _on_none(looks, top)
     wrong = [(each, slot, one.text) for each, slot, one in looks if one.text]
     work.journal.note_spoilt(group, {slot for _, slot, _ in wrong})
-    work.journal.note_gone(group, "small files", f"none of them had {', '.join(gone)} as signed" if gone else "")
+    work.journal.note_gone(group, SMALL_FILES, f"none of them had {', '.join(gone)} as signed" if gone else "")
     if gone:
         raise DriveFault(
             f"group {group} is signed, and none of its drives has {', '.join(gone)} as signed: "

@@ -233,7 +233,7 @@ def test_what_is_known_to_be_gone_is_not_sealed(tmp_path, capsys):
         name = mf.pack_name(1, mf.role_of(1, slot, packing.origin.n), packing.origin.data)
         packing.fleet.rot_block(mount, name, 0)
     result = packing.pack(read_back="full")
-    assert (result.exit_code, result.read_back["beyond"]) == (3, 1)
+    assert (result.exit_code, result.read_back["beyond"]) == (4, 1)
     pack_words.summarize(result, packing.origin.pack_options())
     assert "of 1 stripe more packs are wrong than parity holds" in capsys.readouterr().err
     state = status.look(str(packing.origin.state))

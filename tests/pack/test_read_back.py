@@ -12,7 +12,7 @@ import shipments
 from test_failing_drives import Packing, owed
 
 from sealift.cli.pack_words import drive_lines, read_back_text
-from sealift.errors import DriveFault, Refused
+from sealift.errors import Lost, Refused
 from sealift.formats import manifest
 from sealift.stages import rates, status
 from sealift.stages.pack import group as groups
@@ -566,7 +566,7 @@ def test_what_neither_drives_nor_state_have_is_gone_and_not_sealed(tmp_path):
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-1])
     for mode in ("full", "sample", "full"):
-        with pytest.raises(DriveFault, match=r"none of its drives has index/members.*do not free the source"):
+        with pytest.raises(Lost, match=r"none of its drives has index/members.*do not free the source"):
             packing.pack(read_back=mode)
         assert look(str(packing.origin.state)).groups[0].gone == [
             f"none of them had {manifest.MEMBERS_INDEX} as signed"

@@ -1,6 +1,7 @@
 """The same command on a group that is signed: what its drives lack by now is told, not called packed and signed."""
 
 import errno
+import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from test_presence import packs_of
 from sealift.cli import pack_words
 from sealift.cli import status as status_cli
 from sealift.cli.main import run as command
-from sealift.errors import BadInput, DriveFault, SignatureInvalid
+from sealift.errors import BadInput, Lost, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats.allowed_signers import AllowedSigners
 from sealift.stages import repair
@@ -72,14 +73,12 @@ HARM = [some, manifest_and_some, *EMPTIED]
 def test_more_than_parity_holds_is_an_error_and_no_next_step(packing, harm):
     for mount in packing.mounts[:2]:
         harm(packing, mount)
-    with pytest.raises(
-        DriveFault, match=r"is signed, and more of its drives than parity holds \(1\) lack stripe"
-    ) as error:
+    with pytest.raises(Lost, match=r"is signed, and more of its drives than parity holds \(1\) lack stripe") as error:
         packing.pack()
     assert all(mount in str(error.value) for mount in packing.mounts[:2])
     assert packing.mounts[2] not in str(error.value)
     assert "do not free the source" in str(error.value)
-    assert error.value.exit_code == 3
+    assert error.value.exit_code == 4
     told = " ".join([*packing.notices, str(error.value), error.value.hint])
     assert "--onto" not in told
     assert "rebuilds" not in told
@@ -107,7 +106,7 @@ def test_what_parity_holds_is_told_with_what_mends_it(packing, harm, capsys):
 def test_put_back_it_is_packed_and_signed(packing):
     for mount in packing.mounts[:2]:
         some(packing, mount)
-    with pytest.raises(DriveFault):
+    with pytest.raises(Lost):
         packing.pack()
     for mount in packing.mounts[:2]:
         packing.fleet.replay(mount, packing.kept[mount])
@@ -129,7 +128,7 @@ def test_without_a_manifest_anywhere_nobody_is_sent_to_repair(packing):
 def test_what_cannot_be_had_from_the_drives_is_known_until_they_are_looked_at_once_more(packing, capsys):
     for mount in packing.mounts[:2]:
         some(packing, mount)
-    with pytest.raises(DriveFault):
+    with pytest.raises(Lost):
         packing.pack()
     (group,) = look(str(packing.origin.state)).groups
     assert group.lost
@@ -142,9 +141,9 @@ def test_what_cannot_be_had_from_the_drives_is_known_until_they_are_looked_at_on
     assert look(str(packing.origin.state)).groups[0].lost == [], "one is whole, and so is another: that is enough"
     for mount in packing.mounts[:2]:
         some(packing, mount)
-    with pytest.raises(DriveFault):
+    with pytest.raises(Lost):
         packing.pack()
-    with pytest.raises(DriveFault):
+    with pytest.raises(Lost):
         packing.pack(to=[packing.mounts[2]])
     assert look(str(packing.origin.state)).groups[0].lost, "of those that lack it nothing was seen"
     packing.fleet.replay(packing.mounts[0], packing.kept[packing.mounts[0]])
@@ -158,7 +157,7 @@ def test_packs_that_rotted_on_more_drives_than_parity_holds_are_not_promised(unr
     for mount, name in zip(unread.mounts, (each[stripe] for each in packs), strict=False):
         unread.fleet.put(mount, name, bytes(len(unread.fleet.read(mount, name))))
     result = unread.pack(read_back="full")
-    assert result.exit_code == 3
+    assert result.exit_code == 4
     told = [text for text in unread.notices if "did not read back" in text]
     assert told
     assert all("as far as parity holds: of 1 stripe more packs are missing or wrong" in text for text in told)
@@ -171,7 +170,7 @@ def test_packs_that_rotted_on_more_drives_than_parity_holds_are_not_promised(unr
     assert "repair once: what it calls lost (exit 4) is gone from these drives" in capsys.readouterr().err
 
 
-def test_of_what_is_gone_for_good_there_is_one_next_step(unread, capsys):
+def test_of_what_is_gone_for_good_there_is_one_next_step(unread, capsys, tmp_path):
     """Where one drive lacks a pack, and more than parity holds are wrong beside it."""
     stripe = packs_of(unread, unread.mounts[0])[0].split(".")[0]
     for mount in unread.mounts:
@@ -180,8 +179,9 @@ def test_of_what_is_gone_for_good_there_is_one_next_step(unread, capsys):
             unread.fleet.remove(mount, name)
         else:
             unread.fleet.put(mount, name, bytes(len(unread.fleet.read(mount, name))))
-    result = unread.pack(read_back="full")
-    assert (result.exit_code, result.lacking, result.read_back["beyond"]) == (3, ["g0s2"], 1)
+    result = unread.pack(read_back="full", notify=f"cat >> {tmp_path}/heard")
+    assert (result.exit_code, result.lacking, result.read_back["beyond"]) == (4, ["g0s2"], 1)
+    assert json.loads((tmp_path / "heard").read_text().splitlines()[-1])["exit_code"] == 4
     capsys.readouterr()
     pack_words.summarize(result, unread.origin.pack_options())
     said = capsys.readouterr().err

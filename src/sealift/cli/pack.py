@@ -64,7 +64,8 @@ the key stays here.
       --declaration declaration.toml --sign-with ~/.ssh/id_ed25519
 
 Next: sealift release, then sealift seal. Exit 0: packed; 2: packed, but files changed or were skipped
-meanwhile; 3: drives or the store failed, nothing is lost, not signed yet; 6: some groups wait for their drives.
+meanwhile; 3: drives or the store failed, or of what is signed something is missing or wrong, nothing is lost; 4: that
+is more than parity holds, so keep the source; 6: some groups wait for their drives.
 """
 
 

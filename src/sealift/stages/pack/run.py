@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from sealift.drives import locations
-from sealift.errors import BadInput, Busy, DriveFault, NotAllHere, SealiftError
+from sealift.errors import BadInput, Busy, DriveFault, Lost, NotAllHere, SealiftError
 from sealift.formats import manifest, samples
 from sealift.stages import return_leg
 from sealift.stages.pack import fleet as fleets
@@ -150,7 +150,9 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """0 packed; 3 drives are owed, or wrong; 6 groups wait for drives or hosts; 2 the source is otherwise."""
+        """0 packed; 3 drives are owed, or wrong; 4 more than parity holds; 6 groups wait; 2 the source is otherwise."""
+        if self.read_back["beyond"]:
+            return Lost.exit_code
         if self.owed and not self.stalled:
             return DriveFault.exit_code
         if self.waiting or any(host.owed for host in self.hosts):
@@ -281,7 +283,7 @@ def _run(options: Options, events: Events, notifier: Notifier, workers: Workers)
 
 
 def _look_again(work: Work, signed: Sequence[int]) -> list[str]:
-    """The drives of these groups, which were signed before this, that lack something; DriveFault: more than can."""
+    """The drives of these groups, which were signed before this, that lack something; Lost: more than can."""
     for group in signed:
         signed_drives.look(work, group)
     lacking = [drive for group in signed for drive in signed_drives.tell(work, group)]

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sealift.drives.base import reason
-from sealift.errors import DriveFault, FormatError
+from sealift.errors import DriveFault, FormatError, Lost
 from sealift.formats import manifest as mf
 from sealift.formats.sizes import counted
 from sealift.stages.lacking import LOST, TOO_MANY, beyond, is_emptied, lacking
@@ -55,7 +55,7 @@ def look(work: Work, group: int) -> None:
 def tell(work: Work, group: int) -> list[str]:
     """Drives of a signed group that lacked packs when they were looked at last, told, whether they are attached or not.
 
-    DriveFault: more of them lack a stripe than parity holds.
+    Lost: more of them lack a stripe than parity holds.
     """
     lacks, parity = work.journal.lacks(group), work.config.parity
     if lost := beyond(((stripe, each.slot) for each in lacks for stripe in each.stripes), parity):
@@ -75,7 +75,7 @@ def tell(work: Work, group: int) -> list[str]:
 
 
 def require(work: Work, group: int) -> None:
-    """DriveFault where of a stripe more packs are missing or wrong, taken together, than parity holds.
+    """Lost where of a stripe more packs are missing or wrong, taken together, than parity holds.
 
     Not where so many are wrong alone: what reading back says of these stands (readback.py).
     """
@@ -85,7 +85,7 @@ def require(work: Work, group: int) -> None:
         raise _fault(work, group, lost, [each.slot for each in journal.wrong(group) if each.stripe in lost])
 
 
-def _fault(work: Work, group: int, lost: list[int], wrong: Sequence[int]) -> DriveFault:
+def _fault(work: Work, group: int, lost: list[int], wrong: Sequence[int]) -> Lost:
     """More of `lost` stripes is gone than parity holds; of slots in `wrong` packs of these read back wrong."""
     lacks = {each.slot: each for each in work.journal.lacks(group) if not {*lost}.isdisjoint(each.stripes)}
     each = [_text(work, group, lack) for lack in lacks.values()]
@@ -94,11 +94,10 @@ def _fault(work: Work, group: int, lost: list[int], wrong: Sequence[int]) -> Dri
     too, gone = (
         (", or have other bytes there", "is lost as far as is known") if wrong else ("", "cannot be had from them")
     )
-    return DriveFault(
+    return Lost(
         f"group {group} is signed, and more of its drives than parity holds ({work.config.parity}) lack {listed(lost)} "
         f"of {stripes}{too}: {'; '.join(each)}. packing writes nothing more to it, and what these should hold {gone}: "
         "do not free the source",
-        drive=next(iter(lacks.values())).mount,
         hint=LOST if wrong else TOO_MANY,
     )
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from blake3 import blake3
 
 from sealift.drives.base import ALIGN, aligned_buffer, is_missing, reason
-from sealift.errors import Busy, DriveFault, FormatError
+from sealift.errors import Busy, DriveFault, FormatError, Lost
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import FileRef, Manifest
 from sealift.stages.lacking import is_emptied
@@ -180,7 +180,7 @@ class _Wrong(NamedTuple):
 def look(work: Work, group: int) -> list[str]:
     """Read the small files of a signed group's drives, which are all attached; those of which some are wrong, told.
 
-    DriveFault where no drive has one of those that all should have.
+    Lost where no drive has one of those that all should have, and the state folder neither.
     """
     record, data, signature = found.manifest_here(work, group)
     top = {manifest.SIGNATURE: signature, manifest.MANIFEST: data}
@@ -197,11 +197,10 @@ def look(work: Work, group: int) -> list[str]:
     work.journal.note_spoilt(group, {slot for _, slot, _ in wrong})
     work.journal.note_gone(group, SMALL_FILES, f"none of them had {', '.join(gone)} as signed" if gone else "")
     if gone:
-        raise DriveFault(
+        raise Lost(
             f"group {group} is signed, and none of its drives has {', '.join(gone)} as signed: "
             f"{'; '.join(f'{manifest.drive_id(group, slot)} ({each.mount})' for each, slot, _ in wrong)}. without that "
             "the group cannot be had from them, or nobody can prove what it was: do not free the source",
-            drive=wrong[0][0].mount,
             hint="what they have in common (adapter, cable, hub) is the likely cause: put that right, and pack anew, "
             "with another --state, onto drives that are empty",
         )

@@ -182,8 +182,8 @@ def read_signed(work: Work, group: int) -> list[str]:
     """Read back, of a group that is signed, what no run has read as --read-back wants it, and drives in doubt again.
 
     The small files, too, with `full` each time, and where some were not as they were signed when they were read last;
-    drives of which some are not, attached or not, told, and what the state folder itself has not. DriveFault where no
-    drive has what all should have.
+    drives of which some are not, attached or not, told, and what the state folder itself has not. Lost where neither
+    has what all should have.
     """
     journal, deal, mode = work.journal, work.deal, work.options.read_back
     small.look_kept(work, group, whole=mode == "full")

@@ -187,8 +187,8 @@ def lacking(drive, packs):
     return drive
 
 
-@pytest.mark.parametrize(("packs", "made"), [(1, False), (2, False), (3, True), (4, True)])
-def test_a_drive_of_which_repair_makes_most_says_so_and_one_that_it_mends_does_not(packs, made):
+@pytest.mark.parametrize(("packs", "made"), [(1, False), (2, False), (3, False), (4, True)])
+def test_a_drive_that_has_no_pack_is_made_and_says_so_and_one_that_is_mended_does_not(packs, made):
     drives = FLEET.memory()
     lacking(drives[2], packs)
     assert mend(drives).state == "repaired"
@@ -238,6 +238,19 @@ def test_what_cannot_be_made_is_not_said_to_be():
     assert mend([blank, fleet.memory()[3]], fleet).lost
     assert not card_of(blank).rebuilt
     assert mf.REBUILT not in blank.medium.files
+
+
+def test_a_drive_that_is_made_says_so_before_its_first_pack_is_there(monkeypatch):
+    drives = [*others(), carded()]
+
+    def stop(*_):
+        assert card_of(drives[-1]).rebuilt
+        assert mf.REBUILT in drives[-1].medium.files
+        raise StoppedError
+
+    monkeypatch.setattr(repair_group.GroupRepair, "_landed", stop)
+    with pytest.raises(StoppedError):
+        mend(drives)
 
 
 class StoppedError(Exception):

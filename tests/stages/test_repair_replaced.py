@@ -90,7 +90,7 @@ def test_repair_waits_for_it_and_mends_all_once_it_is_there(fleet, capsys):
 
 @pytest.mark.parametrize("known", [True, False], ids=["its-own-medium", "a-medium-without-serial"])
 def test_a_drive_that_was_made_in_place_is_waited_for_only_where_its_medium_may_be_another(known):
-    """It says that it was rebuilt, as most of it was; but nothing else has what it lacks where it is that medium."""
+    """It says that it was rebuilt, as all of it was; but nothing else has what it lacks where it is that medium."""
     drives = FLEET.memory()
     for drive, row in zip(drives, GROUP.manifest.drives, strict=True):
         drive.medium.serial = row.serial if known else None
@@ -101,11 +101,29 @@ def test_a_drive_that_was_made_in_place_is_waited_for_only_where_its_medium_may_
     for again in (False, True):
         report = mend(drives)
         assert (report.state, report.replaced, repairing.exit_code(report)) == ("lost", *expected)
-        assert any("g0s0 was not there: it is made anew" in notice for notice in report.notices) is not again
+        assert any("no pack of g0s0 was there: it is made anew" in notice for notice in report.notices) is not again
         assert mf.decode_card(bytes(drives[0].medium.files[mf.CARD])).rebuilt is not None
     seen = check(drives)
     assert exit_code(seen) == expected[1]
     assert any("was rebuilt, and lacks" in step for step in inspect_words.next_steps(seen)) is not known
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["rotten", "gone"])
+def test_what_is_lost_stays_lost_when_most_of_a_drive_is_mended_where_it_stands(gone):
+    """Some of its packs were there, in whatever state: no other medium may have them, though none tells its number."""
+    fleet = fleets.make(Path("/nowhere"), seed=43, geometry=((2, 2),), lengths=[[BLOCK, 900]] * 5, on_disk=False)
+    drives = fleet.memory()
+    for slot, stripe in ((0, 0), (1, 0), (2, 0), (0, 1), (0, 2), (0, 3)):
+        old = bytes(drives[slot].medium.files.pop(pack(slot, stripe)))
+        if not gone:
+            drives[slot].put(pack(slot, stripe), b"?" + old[1:])
+    given = {"allowed": fleet.allowed, "seal": fleet.seal_files}
+    assert exit_code(verify(drives, remember=False, **given)) == 4
+    for dry_run in (True, False, False):
+        report = repairing.repair(drives, dry_run=dry_run, **given)
+        assert (report.state, report.replaced, repairing.exit_code(report)) == ("lost", [], 4)
+        assert not mf.decode_card(bytes(drives[0].medium.files[mf.CARD])).rebuilt
+        assert exit_code(verify(drives, remember=False, **given)) == 4
 
 
 def test_a_dry_run_says_what_would_be_read_also_where_nothing_can_be_written(capsys):

@@ -147,6 +147,7 @@ def rebuild(
     sources: Mapping[int, Sequence[Drive]],
     *,
     progress: Callable[[Progress], object] = lambda _progress: None,
+    landing: Callable[[Drive], object] = lambda _drive: None,
     landed: Callable[[int, int, Drive], object] = lambda _stripe, _role, _drive: None,
     refused: Callable[[int, int, Drive, str], object] | None = None,
     failed: Callable[[Drive, DriveFault], object] | None = None,
@@ -156,9 +157,9 @@ def rebuild(
 ) -> Rebuilt:
     """Rebuild every wanted pack from `sources` (slot -> drives that hold its packs); needs the targets' locks.
 
-    `works` is gone through by other threads, one at a time. `landed(stripe, role, drive)` is called when a pack is
-    durable under its name, in any order, from other threads, of one drive one at a time: until it returns no other pack
-    appears there.
+    `works` is gone through by other threads, one at a time. `landing(drive)` is called before a pack gets its name, and
+    `landed(stripe, role, drive)` when it is durable under it, in any order, from other threads, of one drive one at a
+    time: until they return no other pack appears there.
     `refused(stripe, role, drive, why)`: something that we did not write stands where the pack belongs (a folder, or
     above it what is none); the others go on. Without it, that is raised. `failed(drive, error)`: a target fails; it is
     written no more, what was renamed there stays, the rest is as it was, and the other targets go on. Without it, that
@@ -168,7 +169,7 @@ def rebuild(
     `read_back` packs are read from the medium before they get their names: one that takes the place of another whole, a
     new one by `sample`; a drive that gives other bytes has failed.
     """
-    run = _Run(data, parity, sources, progress, landed, refused, failed, noticed, slow, read_back)
+    run = _Run(data, parity, sources, progress, landing, landed, refused, failed, noticed, slow, read_back)
     try:
         run.all(works)
     finally:
@@ -225,6 +226,7 @@ class _Run:
         parity: int,
         sources: Mapping[int, Sequence[Drive]],
         progress: Callable[[Progress], object],
+        landing: Callable[[Drive], object],
         landed: Callable[[int, int, Drive], object],
         refused: Callable[[int, int, Drive, str], object] | None,
         failed: Callable[[Drive, DriveFault], object] | None,
@@ -235,7 +237,8 @@ class _Run:
         self._data, self._parity, self._n = data, parity, data + parity
         self._sources = Sources(sources, data)
         self._mounts = {slot: [drive.mount for drive in drives] for slot, drives in sources.items()}
-        self._progress, self._landed, self._refused, self._failed = progress, landed, refused, failed
+        self._progress, self._refused, self._failed = progress, refused, failed
+        self._landing, self._landed = landing, landed
         self._noticed, self._slow, self._back = noticed, slow, read_back
         self._rates, self._named = Rates[str](), set[tuple[str, bool]]()  # of targets; who was told to be slow
         self._dead: set[str] = set()  # mounts of targets that failed
@@ -509,11 +512,11 @@ class _Run:
             if len(part.digests) < stripe.blocks(role) or drive.mount in self._dead:
                 part.file.abandon()
                 return
-            begun = time.monotonic()
             try:
                 if self._back:
                     self._read_back(stripe, role, drive, part)
-                    begun = time.monotonic()
+                self._landing(drive)
+                begun = time.monotonic()
                 part.file.publish()
             except DriveFault as error:
                 self._refuse(stripe, role, place, drive, error)

@@ -114,7 +114,7 @@ class GroupRepair:
             put_note(onto.drive, note_of(onto.drive, self._at))
 
     def _say_made(self, drive: Drive) -> None:
-        """Before more than one pack of a drive that is made here is there: from now on it says so."""
+        """Before the first pack of a drive that is made here is there: from now on it says so."""
         task = next((task for task in self._plan.tasks if task.view.drive is drive), None)
         if task is None or not task.made or task.view.rebuilt is not None or drive in self._failing:
             return
@@ -122,7 +122,7 @@ class GroupRepair:
             task.view.rebuilt = note = note_of(drive, self._at)
             would = "would be" if self._dry else "is"
             self._answer.notices.append(
-                f"{drive.mount}: most of {self._manifest.drives[task.slot].id} was not there: it {would} made anew, and"
+                f"{drive.mount}: no pack of {self._manifest.drives[task.slot].id} was there: it {would} made anew, and"
                 f" its drive.json {'would say' if self._dry else 'says'} that it was rebuilt"
             )
             self._write_one(drive, task.slot, mf.CARD, note)
@@ -265,6 +265,7 @@ class GroupRepair:
             self._geometry.parity,
             sources,
             progress=lambda now: self._events.progress("rebuild", now.written, total, now.targets),
+            landing=self._landing,
             landed=self._landed,
             refused=self._refused,
             failed=self._failing.note,
@@ -335,9 +336,12 @@ class GroupRepair:
                 self._say(drive, work.stripe, role, work.lengths[role])
         return unproved
 
-    def _landed(self, stripe: int, role: int, drive: Drive) -> None:
+    def _landing(self, drive: Drive) -> None:
         with self._lock:
             self._say_made(drive)
+
+    def _landed(self, stripe: int, role: int, drive: Drive) -> None:
+        with self._lock:
             self._mended.add((id(drive), stripe))
             self._say(drive, stripe, role, self._record(stripe, role).length)
 

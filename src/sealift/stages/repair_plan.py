@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 _ONTO = re.compile(r"(g[0-9]{1,6}s[0-9]{1,3})=(.+)", re.DOTALL)
 _MENDED = {"missing", "truncated", "extended", "rotten", "unreadable", "unsigned", "non-canonical", "unexpected"}
-_GONE = {"missing", "truncated"}
-_A_FEW = 2  # packs that are there and rotten, which are mended though the drive had no others
 MAX_LISTED = 10_000
 NOWHERE = "no drive here has it whole"
 MET = "met while rebuilding"
@@ -138,8 +136,8 @@ class Events:
 class Task(NamedTuple):
     """What is wrong on one drive: stripes of packs, names of small files; and how much of the packs, for estimates.
 
-    `faults` are what repair would mend, as it was found. `made`: most of the drive is to be written, so that it will
-    not be the one that left the origin, and says so.
+    `faults` are what repair would mend, as it was found. `made`: no pack of the drive is there, so that nothing tells
+    whether this is the medium that left the origin, and it says so from then on.
     """
 
     view: DriveView
@@ -430,8 +428,7 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         if stripes or small:
             of_group = plans.setdefault(id(each.group), Plan(each.group))
             own = _own(each.group, each.slot, stripes)
-            gone = any(fault.kind in _GONE and mf.PACK_FILE.fullmatch(fault.path or "") for fault in mended)
-            made = (gone or len(each.damage) > _A_FEW) and _is_made(each.group, each.slot, each.damage)
+            made = bool(each.damage) and _has_no_pack(each.view.drive, each.slot, each.group.manifest)
             of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended, made))
     return list(plans.values())
 
@@ -443,20 +440,18 @@ def _has_not(drive: Drive, name: str) -> bool:
         return False
 
 
-def _is_made(group: GroupView, slot: int, damage: Damage) -> bool:
-    """Whether most packs of a drive are damaged, and most of their bytes: then it is made, as with --onto."""
-    geometry, n = group.manifest.geometry, group.manifest.n
-    total = bad = packs = 0
-    for stripe in range(geometry.stripes) if damage else ():
+def _has_no_pack(drive: Drive, slot: int, manifest: Manifest) -> bool:
+    """Whether none of a drive's packs is there, in whatever state: what is written then makes it, as with --onto."""
+    for stripe in range(manifest.geometry.stripes):
         try:
-            length = mf.pack_at(group.packs, stripe, mf.role_of(stripe, slot, n), n).length
+            name = mf.pack_name(stripe, mf.role_of(stripe, slot, manifest.n), manifest.geometry.data)
+            if drive.size(name) is not None:
+                return False
         except FormatError:
-            continue  # nobody can make it
-        total += length
-        packs += length > 0
-        for first, last in damage.get(stripe, ()):
-            bad += max(0, min((last + 1) * mf.BLOCK, length) - first * mf.BLOCK)
-    return 2 * bad > total and 2 * len(damage) > packs
+            continue  # what stands there is no pack
+        except DriveFault:
+            return False
+    return True
 
 
 def refuse_folders(plans: Sequence[Plan], answer: RepairReport) -> None:
@@ -464,7 +459,7 @@ def refuse_folders(plans: Sequence[Plan], answer: RepairReport) -> None:
     for plan in plans:
         for task in [task for task in plan.tasks if task.made and nothing_mounted(task.view.mount)]:
             plan.tasks.remove(task)
-            why = "most of it would be made on the filesystem above: nothing is mounted there"
+            why = "it would be made on the filesystem above: nothing is mounted there"
             answer.left.append(fault_at(task.view, b"", "missing", why, None))
             answer.notices.append(
                 f"{task.view.mount}: nothing is mounted there, and {task.view.name} would be made on the filesystem "

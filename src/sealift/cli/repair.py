@@ -42,8 +42,8 @@ the rest still is as it was when the report was made, nobody has looked then; --
 Exit 0: everything that was looked at is whole, or the lost drive is rebuilt, or the fetch list is made; 3: something is
 still wrong, or another drive missing, all of it recoverable (a drive that could not be written is named; the others
 were mended); 4: something is lost (all else was mended); 6: more is lost than the drives here can give, and drives are
-missing that may, or stand in hosts that do not give it now (they are named); 5: a signature or the seal does not hold,
-or it is another shipment's.
+missing that may, or stand in hosts that do not give it now (they are named); or of a group of the seal no drive is
+here, though those that are may be whole; 5: a signature or the seal does not hold, or it is another shipment's.
 """
 
 

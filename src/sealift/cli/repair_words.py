@@ -44,8 +44,9 @@ if TYPE_CHECKING:
     from sealift.stages.repair_far import Away
     from sealift.stages.repair_plan import LostBlocks, RepairReport
     from sealift.stages.repair_unwritable import Unreadable, Unwritable
-    from sealift.stages.verify_report import Fault
+    from sealift.stages.verify_report import Fault, Missing
 
+_NAMED = 10  # groups that are named
 _STRAYS = 5  # files of a drive that nobody signed, and that are named
 _NOT_SIGNED = {"unexpected", "foreign", "replayed"}  # what lies there besides what was signed
 _NOWHERE = "no drive here has it whole"  # as stages/repair_plan.py says it
@@ -63,7 +64,8 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     echo = click.echo
     foretells = result.dry_run and (result.repaired_files or result.state == "lost")
     dry = "dry run: " * (result.dry_run and result.state == "damaged")
-    echo(_foretold(result) if foretells else f"{dry}{_verdict(result)}")
+    besides = f"; of {_of_groups(result)} no drive is here" if result.absent else ""
+    echo(_foretold(result) if foretells else f"{dry}{_verdict(result)}{besides}")
     for line in _written(result):
         echo(line)
     for bad in result.unwritable[: common.SHOWN]:
@@ -92,10 +94,12 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
             continue
         echo(f"group {group}: what is here cannot give all of its contents")
     begun = {each.drive for each in result.repaired if each.drive in result.onto and not result.dry_run}
-    if nowhere := [each for each in result.missing if each not in begun]:
+    if nowhere := [each for each in result.missing_here if each not in begun]:
         echo(f"missing: {', '.join(nowhere[:20])}")
     if made := [each for each in result.missing if each in begun]:
         echo(f"begun, and not whole yet: {', '.join(made[:20])}")
+    for line in list(_absent(result))[: common.SHOWN]:
+        echo(_clean(line))
     if result.unseen:
         named = ", and the report names them" if result.scope in {"report", "health"} else ""
         what = (
@@ -116,16 +120,40 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
 def _loss(result: RepairReport) -> str:
     if result.gone and not result.lost:
         return "LOST, unless it is found: a file that every drive carried, and none here has"
-    if result.failing and result.missing and not (_elsewhere(result) or result.replaced or result.unreadable):
+    if not result.may_come:
+        return "LOST: more is gone than parity holds"
+    if result.failing and result.missing_here and not (_elsewhere(result) or result.replaced or result.unreadable):
         return "more is gone than parity holds, and what did not read may have it"
-    if result.missing or result.replaced or result.unreadable:
-        return "more is missing than parity holds, and drives that are not here may have it"
-    return "LOST: more is gone than parity holds"
+    return "more is missing than parity holds, and drives that are not here may have it"
 
 
 def _elsewhere(result: RepairReport) -> list[str]:
-    """The drives that are missing, but for those that are made here: they were given up."""
-    return [each for each in result.missing if each not in result.onto]
+    """The drives that are missing of the groups here, but for those that are made here: they were given up."""
+    return [each for each in result.missing_here if each not in result.onto]
+
+
+def _groups(result: RepairReport) -> dict[int, list[Missing]]:
+    """The groups of the seal of which no drive is here, and their drives."""
+    groups: dict[int, list[Missing]] = {}
+    for each in result.absent:
+        if match := _ID.fullmatch(each.drive):
+            groups.setdefault(int(match[1]), []).append(each)
+    return groups
+
+
+def _absent(result: RepairReport) -> Iterator[str]:
+    """A line for each such group, as a label says which drives these are."""
+    for group, rows in _groups(result).items():
+        who = ", ".join(f"{each.drive} (serial {each.serial})" for each in rows[:20])
+        yield f"group {group}: NOT HERE: {who}{' and more' * (len(rows) > 20)}"
+
+
+def _of_groups(result: RepairReport) -> str:
+    """Which groups these are."""
+    groups = sorted(_groups(result))
+    if len(groups) > _NAMED:
+        return f"{len(groups):,} other groups"
+    return f"group{'s' * (len(groups) > 1)} {', '.join(map(str, groups))}"
 
 
 def _foretold(result: RepairReport) -> str:
@@ -142,29 +170,41 @@ def _verdict(result: RepairReport) -> str:
         return "not whole yet: what is still wrong can be had from drives in other hosts, which do not give it now"
     if result.scope == "onto":
         return _rebuilt(result)
-    if result.state == "whole":
-        of = "" if result.scope == "all" else f" with {_OF[result.scope]}{_LENGTHS}"
-        return f"whole: nothing is wrong{of}, and nothing was written"
-    if result.state == "repaired":
-        rest = "" if result.scope == "all" else _LENGTHS
-        but = ", but on a medium that fails: see below" if result.failing else ""
-        return f"repaired: {_OF[result.scope]} is as it was signed{but}{rest}"
-    if result.unseen and not (result.left or result.missing or _stopped(result)):
+    if result.state in {"whole", "repaired", "unseen"}:
+        return _as_signed(result)
+    rest = not (result.missing_here or _stopped(result))  # whether the drives here are all there, and were written
+    if result.unseen and rest and not result.left:
         done = "what could be mended was" if result.repaired else "nothing was written"
         return f"not whole yet: what the report names was not all looked at; {done}"
-    if any(host.must_return for host in result.hosts) and not (result.left or result.missing or _stopped(result)):
+    if any(host.must_return for host in result.hosts) and rest and not result.left:
         done = "what could be mended elsewhere was" if result.repaired else "nothing was written"
         return f"not whole yet: not every host came to its end; {done}"
-    if not result.missing and all(fault.kind in _NOT_SIGNED for fault in result.left) and not _stopped(result):
+    if rest and all(fault.kind in _NOT_SIGNED for fault in result.left):
         return f"what was signed is whole, of {_OF[result.scope]}; something lies there that nobody signed"
     untold = unidentified(result.left)
-    if untold and not result.missing and all(fault.mount in untold for fault in result.left) and not _stopped(result):
+    if (
+        untold
+        and not result.missing_here
+        and all(fault.mount in untold for fault in result.left)
+        and not _stopped(result)
+    ):
         return f"what was signed is whole, of {_OF[result.scope]} that can be told; something damaged is among them"
     if any(fault.detail == _NOWHERE for fault in result.left):
         return "not whole yet: no data is lost, and of a file named below no drive here has a whole copy"
     if any(map(is_nobodys, result.left)):
         return "not whole yet: whose packs some drives here hold, nothing here says"
     return "not whole yet: all that is still wrong can be recovered"
+
+
+def _as_signed(result: RepairReport) -> str:
+    """Where nothing is wrong any more with what was looked at."""
+    here = ", as far as it is here" if result.absent else ""
+    if not result.repaired_files:
+        of = "" if result.scope == "all" else f" with {_OF[result.scope]}{_LENGTHS}"
+        return f"whole{here}: nothing is wrong{of}, and nothing was written"
+    rest = "" if result.scope == "all" else _LENGTHS
+    but = ", but on a medium that fails: see below" if result.failing else ""
+    return f"repaired{here}: {_OF[result.scope]} is as it was signed{but}{rest}"
 
 
 def _stopped(result: RepairReport) -> bool:
@@ -297,7 +337,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
             yield _fetch(result)
         return
     for gone in result.gone:
-        yield of_gone(gone.group, gone.path, gone.sent, missing=bool(result.missing))
+        yield of_gone(gone.group, gone.path, gone.sent, missing=bool(result.missing_here))
     unlisted = {gone.group for gone in result.gone}
     if result.lost or set(result.short) - unlisted:
         yield _fetch(result)
@@ -306,7 +346,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
                 "where the shipment is not sealed yet: keep the source, and run `sealift pack` once more with all of "
                 "its drives before it is: `sealift seal` knows by that what is lost"
             )
-    elif result.missing and not result.gone:
+    elif result.missing_here and not result.gone:
         yield "--onto MNT rebuilds a missing drive onto an empty one"
     if result.unseen and result.scope in {"report", "health"}:
         yield "attach the drives that the report names, and the others of their groups, and run the same command again"
@@ -321,7 +361,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     twins = {(fault.drive, fault.mount) for fault in conflicts}  # what else is wrong with them is mended then
     untold = unidentified(result.left)
     for mount in sorted(untold):
-        yield of_unidentified(mount, missing=bool(result.missing), lost=bool(result.lost or result.short))
+        yield of_unidentified(mount, missing=bool(result.missing_here), lost=bool(result.lost or result.short))
     for fault in result.left:
         if fault.mount in untold:
             continue
@@ -343,7 +383,12 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         yield _nobody_signed(where, faults)
     if NO_SEAL in result.notices:
         yield OF_SEAL
-    if result.scope in {"onto", "report", "health"} or result.state == "repaired":
+    if result.absent:
+        yield (
+            f"mount drives of {_of_groups(result)} and run the same command again, or run it where they stand: nobody "
+            "has looked at them here, and the drives that are here want nothing of them"
+        )
+    if result.scope in {"onto", "report", "health"} or (result.state in {"repaired", "unseen"} and result.repaired):
         again = "once more, " if result.scope == "all" else ""
         yield f"sealift verify reads everything {again}from the medium"
 
@@ -464,9 +509,9 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.kind == "missing" and fault.path == "":
         return of_no_drive(where, fault.detail)
     if fault.path == "blocks.bin" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):
-        return of_gone(int(match[1]), fault.path, "", missing=bool(result.missing))
+        return of_gone(int(match[1]), fault.path, "", missing=bool(result.missing_here))
     if fault.path == "manifest.json.sig" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):
-        return of_signature(int(match[1]), missing=bool(result.missing))
+        return of_signature(int(match[1]), missing=bool(result.missing_here))
     if (fault.path or "").startswith("seal/"):
         return OF_SEAL
     if fault.kind in {"two-manifests", "undeclared", "unsigned"}:

@@ -106,7 +106,8 @@ def repair(
         answer.left += looking.beyond(found, beside)
         if alone:
             answer.unseen = looking.named_away(report, {group.group for group in found.groups})
-            answer.notices += [*planning.no_seal(found), *planning.not_here(planning.away(found))]
+            answer.notices += planning.no_seal(found)
+            planning.tell_absent(planning.away(found), answer)
     mended: set[tuple[int, int]] = set()
     for plan in plans:
         files = SmallFiles(found, plan.group, origin)
@@ -175,17 +176,17 @@ def fetch(
 
 
 def exit_code(report: RepairReport) -> int:
-    """0: nothing that was looked at is wrong any more; 3: something is, all recoverable; 4: lost; 6: more must come."""
+    """0: nothing of the shipment is known to be wrong; 3: something is, all recoverable; 4: lost; 6: more must come."""
     owed = report.unseen or any(host.must_return for host in report.hosts) or _waits(report)
     if report.lost or report.short or report.gone:
-        return 6 if owed or report.missing or report.replaced or report.unreadable else 4
-    if owed:
+        return 6 if owed or report.may_come else 4
+    if owed or report.absent:
         return 6
     return 3 if _is_damaged(report) else 0
 
 
 def _is_damaged(report: RepairReport) -> bool:
-    wrong = report.left or report.missing or report.unwritable or report.unreadable
+    wrong = report.left or report.missing_here or report.unwritable or report.unreadable
     return bool(wrong or (report.dry_run and report.repaired_files))
 
 
@@ -204,6 +205,8 @@ def state_of(report: RepairReport) -> str:
         return "damaged"
     if report.scope == "onto":
         return "rebuilt"
+    if report.absent:
+        return "unseen"
     return "repaired" if report.repaired_files else "whole"
 
 

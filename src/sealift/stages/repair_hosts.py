@@ -181,9 +181,8 @@ def _tell_absent(answer: RepairReport, run: Pass, seal: Seal | None, report: tup
     """Groups of which no drive stands on any host, and what of them a report names: nobody looked at it."""
     here = {stand.group for unit in run.units for stand in unit.stands if stand.group is not None}
     answer.unseen = looking.named_away(report, here)
-    absent = {group.group for group in seal.groups} - here if seal is not None else set()
-    answer.notices += planning.not_here(absent)
     if seal is not None:
+        planning.tell_absent([group for group in seal.groups if group.group not in here], answer)
         _settle_waits(answer, {group.group: group.parity for group in seal.groups})
     answer.state = repairing.state_of(answer)
 

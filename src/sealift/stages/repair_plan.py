@@ -26,16 +26,17 @@ from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it wh
 from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage, bag_notices
 from sealift.stages.repair_unwritable import Unreadable, Unwritable  # noqa: TC001 -- msgspec reads them when it runs
-from sealift.stages.verify_join import NO_SEAL, fault_at
-from sealift.stages.verify_report import Fault, HostRow  # noqa: TC001 -- msgspec reads them when it runs
+from sealift.stages.verify_join import NO_SEAL, fault_at, rows_of
+from sealift.stages.verify_report import Fault, HostRow, Missing  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_verdict import common_damage, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from sealift.drives.base import Drive
     from sealift.formats.manifest import DriveRow, Manifest
+    from sealift.formats.seal import SealGroup
     from sealift.reading.survey import DriveView, GroupView, Survey
     from sealift.stages.repair_look import Seen
     from sealift.stages.verify_verdict import Damage, GroupVerdict, LostPack
@@ -98,7 +99,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     shipment: str | None
     dry_run: bool
     scope: str = "all"  # all | report | health | onto
-    state: str = "whole"  # whole | repaired | rebuilt | damaged | lost
+    state: str = "whole"  # whole | repaired | rebuilt | unseen | damaged | lost
     onto: list[str] = []  # drives that --onto was to make
     rebuilt: list[str] = []  # those of them that are whole
     repaired: list[Repaired] = []
@@ -116,13 +117,27 @@ class RepairReport(msgspec.Struct, kw_only=True):
     unreadable: list[Unreadable] = []  # drives that answered no more while others were rebuilt from them
     failing: list[Unreadable] = []  # drives of which the medium failed here and there: what is written may not stay
     in_the_way: list[Obstacle] = []  # what somebody must move away first: it is in `left`, too
-    missing: list[str] = []  # drives of the groups here that are nowhere
+    missing: list[str] = []  # drives that are nowhere
+    absent: list[Missing] = []  # of these, those of groups of the seal of which no drive is here, and that have data
     replaced: list[str] = []  # rebuilt, and lacking what is lost: the media in whose place they stand may have it
     unseen: list[str] = []  # drives (of health: groups) that the report names, and of whose group nothing is here
     short: list[int] = []  # groups of which so many drives are missing that parity cannot give all data
     notices: list[str] = []
     seconds: float = 0.0
     hosts: list[HostRow] = []  # of a cluster
+
+    @property
+    def missing_here(self) -> list[str]:
+        """Those missing drives of the groups of which others are here."""
+        absent = {each.drive for each in self.absent}
+        return [each for each in self.missing if each not in absent]
+
+    @property
+    def may_come(self) -> bool:
+        """Whether each group of which something is lost lacks a drive that may have it."""
+        away = {*self.missing_here, *self.replaced, *(each.drive for each in self.unreadable)}
+        lost = {*(each.group for each in self.lost), *(each.group for each in self.gone), *self.short}
+        return lost <= {int(each[1:].partition("s")[0]) for each in away}
 
 
 @dataclass
@@ -220,9 +235,18 @@ def check_mounted(
         )
 
 
-def away(found: Survey) -> set[int]:
+def away(found: Survey) -> list[SealGroup]:
     """Groups of the seal of which no drive is here, as far as the drives here say which they are."""
-    return {group.group for group in found.absent} - bereft(found).keys()
+    nobodys = bereft(found)
+    return [group for group in found.absent if group.group not in nobodys]
+
+
+def tell_absent(groups: Iterable[SealGroup], answer: RepairReport) -> None:
+    """Name the drives of such groups: nobody has looked at them, and what is here says nothing of their data."""
+    for group in groups:
+        rows = rows_of(group)
+        answer.missing += [each.drive for each in rows]
+        answer.absent += rows if group.totals.packed_bytes else []
 
 
 def not_here(groups: Collection[int]) -> list[str]:

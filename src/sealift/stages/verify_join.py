@@ -41,6 +41,7 @@ from sealift.trade import clocks
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sealift.formats.seal import SealGroup
     from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import DriveView, GroupView, Problem, Survey
     from sealift.stages.verify_read import DriveCheck
@@ -286,6 +287,14 @@ def present(view: DriveView, group: GroupView, slot: int, *, verified: bool, dam
     )
 
 
+def rows_of(sealed: SealGroup) -> list[Missing]:
+    """The drives of a group as the seal names them, by slot."""
+    return [
+        Missing(drive=each.id, number=each.number, carrier=each.carrier, serial=each.serial, label=each.label)
+        for each in sealed.drives
+    ]
+
+
 def cases(found: Survey, parts: Sequence[tuple[str, bytes]]) -> tuple[dict[int, Case], list[tuple[str, Report]]]:
     """Every group that the drives here, the seal and the parts know of.
 
@@ -305,10 +314,7 @@ def cases(found: Survey, parts: Sequence[tuple[str, bytes]]) -> tuple[dict[int, 
             view.group, view.digest, shape.data, shape.parity, shape.stripes, rows, total, view, view.trusted
         )
     for sealed in found.absent:
-        rows = {
-            slot: Missing(drive=each.id, number=each.number, carrier=each.carrier, serial=each.serial, label=each.label)
-            for slot, each in enumerate(sealed.drives)
-        }
+        rows = dict(enumerate(rows_of(sealed)))
         total, trusted = sealed.totals.packed_bytes, found.trusted is not None
         known[sealed.group] = Case(
             sealed.group, sealed.manifest.blake3, sealed.data, sealed.parity, sealed.stripes, rows, total, None, trusted

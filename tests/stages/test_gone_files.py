@@ -17,7 +17,9 @@ from sealift.cli.main import main
 from sealift.cli.main import run as sealift
 from sealift.errors import Lost, NotAllHere
 from sealift.formats import manifest as mf
+from sealift.formats import sshsig
 from sealift.reading.origin_copies import PATTERNS, OriginCopies, name_of
+from sealift.reading.survey import survey
 from sealift.reading.trust import load_seal
 from sealift.stages import repair as stage
 from sealift.stages.inspect import inspect
@@ -106,7 +108,16 @@ def test_a_signature_that_no_drive_has(fleet, tmp_path, capsys, remove):
         said = say(fleet, tmp_path, capsys, command, 5)
         assert said.startswith("UNSIGNED: no drive here has the signature of a manifest, which counts, since the seal")
         assert said.count("next: ") == said.count(where) == 1, said
-    assert say(fleet, tmp_path, capsys, "repair", 3).count(where) == 1
+    fleet.path(0, 1, mf.OPEN_ME).write_bytes(b"cut")
+    for done in ("what could be mended was", "nothing was written"):
+        said = say(fleet, tmp_path, capsys, "repair", 5)
+        first = (
+            "UNSIGNED: no drive here has the signature of a manifest, which counts, since the seal that holds names it;"
+        )
+        assert said.startswith(f"{first} {done} ")
+        assert said.count(where) == 1
+    report = stage.repair(fleet.mounts, allowed=fleet.allowed, seal=fleet.seal_files, dry_run=True)
+    assert (report.signature.ok, stage.exit_code(report)) == (False, 5)
     fleet.path(0, 2, mf.SIGNATURE).write_bytes(fleet.groups[0].files[2][mf.SIGNATURE])
     say(fleet, tmp_path, capsys, "repair", 0)
     assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
@@ -125,11 +136,45 @@ def test_a_seal_of_which_every_drive_lacks_a_part(fleet, tmp_path, capsys):
     for slot, name in enumerate(mf.SEAL_FILES[:4]):
         fleet.path(0, slot, name).unlink()
     code, said = outcome(capsys, ["repair", *fleet.mounts, "--allowed-signers", tmp_path / "signers"])
-    assert (code, said.count("give the file that was sent ahead (--seal FILE)")) == (3, 1)
+    assert (code, said.count("give the file that was sent ahead (--seal FILE)")) == (6, 1)
     code, said = outcome(capsys, ["verify", *fleet.mounts, "--allowed-signers", tmp_path / "signers"])
-    assert (code, said.count("give the file that was sent ahead (--seal FILE)")) == (5, 1)
+    assert (code, said.count("give the file that was sent ahead (--seal FILE)")) == (6, 1)
     say(fleet, tmp_path, capsys, "repair", 0)
     assert verify(fleet.mounts, allowed=fleet.allowed, remember=False).state == "intact"
+
+
+@pytest.mark.parametrize("name", mf.SEAL_FILES)
+def test_a_seal_that_lacks_a_file_is_none_and_nothing_is_refused_for_it(fleet, tmp_path, capsys, name):
+    for slot in range(4):
+        fleet.path(0, slot, name).unlink()
+    where = f"next: no drive here has the whole seal ({name} is lacking or damaged): give the file that was sent ahead"
+    first = {
+        "inspect": "unseen: ",
+        "verify": "unseen: ",
+        "repair": "not whole yet: no drive here has the whole seal, and all else is as it was signed still wrong: ",
+    }
+    for command, words in first.items():
+        code, said = outcome(capsys, [command, *fleet.mounts, "--allowed-signers", tmp_path / "signers"])
+        assert (code, said.startswith(words), said.count(where)) == (6, True, 1), said
+        assert "HOLD" not in said
+    why = survey(fleet.mounts, allowed=fleet.allowed).why_no_seal
+    assert why == f"no seal: none was given, and those on these drives lack {name}"
+    say(fleet, tmp_path, capsys, "repair", 0)
+
+
+def test_a_whole_seal_that_nobody_trusted_signed_is_refused_by_all(fleet, tmp_path, capsys):
+    other = sshsig.sign_ed25519(fleet.seal_files[mf.SEAL_FILES[0]], fleets.key(1, "nobody"), mf.NAMESPACE)
+    for slot in range(4):
+        fleet.path(0, slot, mf.SEAL_FILES[1]).write_bytes(other)
+    fleet.path(0, 1, mf.OPEN_ME).write_bytes(b"cut")
+    for command in ("inspect", "verify", "repair"):
+        code, said = outcome(capsys, [command, *fleet.mounts, "--allowed-signers", tmp_path / "signers"])
+        first = "REFUSED: a signature or the seal does not hold, by the allowed signers"
+        assert (code, said.startswith(first)) == (5, True), said
+        assert "was not read" not in said, "every manifest is signed, and all of it was"
+    assert fleet.path(0, 1, mf.OPEN_ME).read_bytes() == fleet.groups[0].files[1][mf.OPEN_ME], (
+        "it is mended all the same"
+    )
 
 
 @pytest.mark.parametrize("name", INDEXES)

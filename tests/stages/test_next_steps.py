@@ -505,7 +505,7 @@ def test_what_nobody_signed_does_not_hide_what_is_wrong(fleet, ask):
         fleet.path(0, 0, f"stray{number:04d}").touch()
     for slot in range(3):
         fleet.path(0, slot, mf.SIGNATURE).unlink()
-    lines = ask("repair", code=3).splitlines()
+    lines = ask("repair", code=5).splitlines()
     strays = [at for at, line in enumerate(lines) if line.startswith("  not signed: ")]
     wrong = [at for at, line in enumerate(lines) if line.startswith("  still wrong: ")]
     assert wrong

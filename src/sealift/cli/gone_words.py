@@ -22,7 +22,6 @@ SENT_AGAIN = (
 )
 _BY_CARD = re.compile(re.escape(BY_CARD) + "g([0-9]{1,6})s")
 _DAMAGED = {"missing", "truncated", "extended", "rotten", "unsigned", "non-canonical", "unexpected"}
-OF_SEAL = "no drive here has the whole seal: give the file that was sent ahead (--seal FILE)"
 
 
 def of_spare(group: int, path: str, sent: str) -> str:
@@ -42,6 +41,18 @@ def of_signature(group: int, *, missing: bool) -> str:
         f" groups/{group:04d}/closed/) into sealift/ on one of the drives; then `sealift repair MNT...` proves it and"
         " puts it on the others"
     )
+
+
+def lacks_seal(faults: Iterable[Fault]) -> list[str]:
+    """The files of the seal that are wrong on drives here: where no seal holds, on all of them."""
+    return sorted({fault.path for fault in faults if fault.path is not None and fault.path.startswith("seal/")})
+
+
+def of_seal(faults: Iterable[Fault]) -> str:
+    """Where it is to be had."""
+    wrong = lacks_seal(faults)
+    of = f" ({', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} lacking or damaged)" if wrong else ""
+    return f"no drive here has the whole seal{of}: give the file that was sent ahead (--seal FILE)"
 
 
 def is_nobodys(fault: Fault) -> bool:

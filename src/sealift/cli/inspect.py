@@ -16,6 +16,7 @@ from sealift.cli.gone_words import (
     of_failing,
     of_no_drive,
     of_nobodys,
+    of_seal,
     of_signature,
     of_silent,
     of_strange,
@@ -113,7 +114,7 @@ def inspect(
 
 
 def _show(report: InspectReport) -> None:
-    show_head(report, _verdict(report))
+    show_head(report, REFUSED if is_refused(report) else _verdict(report))
     if report.answers is not None:
         click.echo(_clean(f"answers {report.answers.consignment}, signed by {report.answers.signer}, whom it accepts"))
     show_groups(report)
@@ -145,6 +146,7 @@ _ALL_SAID = {
 _STRANGE = {"foreign", "replayed"}  # a drive that is none of this shipment's as it was sealed
 
 
+REFUSED = "REFUSED: a signature or the seal does not hold, by the allowed signers"
 UNSIGNED = "UNSIGNED: no drive here has the signature of a manifest, which counts, since the seal that holds names it"
 
 
@@ -183,10 +185,11 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         yield from _sent_again(report, "if it stays so, " if failing else "")
     elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
         yield from map(_clean, _replaced(report))
-        seal = "" if report.seal is not None else "give the seal (--seal FILE); "
+        if report.seal is None:
+            yield _clean(of_seal(report.faults))
         lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
         come = "then mount what is still not here" if lost else "mount what is still to come"
-        yield f"{seal}{come} and run this again (--final when nothing more will come)"
+        yield f"{come} and run this again (--final when nothing more will come)"
     yield from _of_brought(report)
     yield from _of_unidentified(report)
     spoken = {id(fault) for faults in (*_unsigned(report).values(), _brought(report)) for fault in faults}
@@ -379,6 +382,11 @@ def of_signatures(report: InspectReport | VerifyReport) -> Iterator[str]:
             yield _clean(f"or see whose signatures --allowed-signers names: on each of these drives it is {only}")
 
 
+def is_refused(report: InspectReport | VerifyReport) -> bool:
+    """Whether a signature does not hold, and more than that no drive has it."""
+    return report.signature is not None and not report.signature.ok and not only_unsigned(report)
+
+
 def only_unsigned(report: InspectReport | VerifyReport) -> bool:
     """Whether signatures that no drive has are all that does not hold: a seal that does names what they were over."""
     sealed = report.seal is not None and report.seal.trusted
@@ -467,7 +475,7 @@ def _clean(text: str) -> str:
 def show_head(report: InspectReport | VerifyReport, verdict: str) -> None:
     """The verdict, the seal and the signature, a line each."""
     click.echo(verdict)
-    seal, signature = report.seal, report.signature
+    seal = report.seal
     if seal is not None:
         kind = "REHEARSAL, " if seal.rehearsal else ""
         by = f"by {seal.signer}, released by {seal.officer}" if seal.trusted else "by nobody that was checked"
@@ -484,7 +492,7 @@ def show_head(report: InspectReport | VerifyReport, verdict: str) -> None:
     if only_unsigned(report):
         if verdict != UNSIGNED:
             click.echo(UNSIGNED)
-    elif signature is not None and not signature.ok:
+    elif is_refused(report):
         click.echo("SIGNATURE DOES NOT HOLD: do not trust these drives")
 
 

@@ -13,7 +13,6 @@ import click
 
 from sealift.cli import common
 from sealift.cli.gone_words import (
-    OF_SEAL,
     SENT_AGAIN,
     is_nobodys,
     is_silent,
@@ -21,6 +20,7 @@ from sealift.cli.gone_words import (
     of_gone,
     of_no_drive,
     of_nobodys,
+    of_seal,
     of_signature,
     of_silent,
     of_strange,
@@ -28,11 +28,12 @@ from sealift.cli.gone_words import (
     of_unidentified,
     unidentified,
 )
-from sealift.formats.manifest import PACK_FILE
+from sealift.cli.inspect import REFUSED, UNSIGNED
+from sealift.formats.manifest import PACK_FILE, SIGNATURE
 from sealift.formats.sizes import counted
 from sealift.reading.survey_views import DOUBTED, STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
-from sealift.stages.repair_plan import MET
+from sealift.stages.repair_plan import MET, NO_SEAL_HERE
 from sealift.stages.verify_bags import NO_FILE
 from sealift.stages.verify_join import NO_SEAL
 from sealift.stages.verify_names import MORE
@@ -156,12 +157,24 @@ def _of_groups(result: RepairReport) -> str:
     return f"group{'s' * (len(groups) > 1)} {', '.join(map(str, groups))}"
 
 
+def _refused(result: RepairReport) -> str:
+    """Where the signature of a manifest, or a whole seal, does not hold; or no drive has the former."""
+    if result.signature is None or result.signature.ok:
+        return ""
+    return UNSIGNED if any((each.path, each.detail) == (SIGNATURE, _NOWHERE) for each in result.left) else REFUSED
+
+
 def _foretold(result: RepairReport) -> str:
     """Of a dry run that would write, or finds that something is lost."""
+    if refused := _refused(result):
+        return f"dry run: nothing was written; {refused}" + (f"; {_loss(result)}" if result.state == "lost" else "")
     return "dry run: nothing was written" + (f"; {_loss(result)}" if result.state == "lost" else "")
 
 
 def _verdict(result: RepairReport) -> str:
+    if refused := _refused(result):
+        done = "what could be mended was" if result.repaired and not result.dry_run else "nothing was written"
+        return f"{refused}; {done}" + (f"; {_loss(result)}" if result.state == "lost" else "")
     if result.state == "lost":
         return f"{_loss(result)}; what could be mended was, nothing else was touched"
     if result.dry_run and result.scope == "onto" and result.rebuilt:
@@ -189,6 +202,10 @@ def _verdict(result: RepairReport) -> str:
         and not _stopped(result)
     ):
         return f"what was signed is whole, of {_OF[result.scope]} that can be told; something damaged is among them"
+    if any(fault.detail == NO_SEAL_HERE for fault in result.left):
+        others = any(fault.detail != NO_SEAL_HERE for fault in result.left) or not rest
+        then = "and what else is still wrong can be recovered" if others else "and all else is as it was signed"
+        return f"not whole yet: no drive here has the whole seal, {then}"
     if any(fault.detail == _NOWHERE for fault in result.left):
         return "not whole yet: no data is lost, and of a file named below no drive here has a whole copy"
     if any(map(is_nobodys, result.left)):
@@ -382,7 +399,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
     for where, faults in unsigned.items():
         yield _nobody_signed(where, faults)
     if NO_SEAL in result.notices:
-        yield OF_SEAL
+        yield of_seal(result.left)
     if result.absent:
         yield (
             f"mount drives of {_of_groups(result)} and run the same command again, or run it where they stand: nobody "
@@ -513,7 +530,7 @@ def _advice(fault: Fault, result: RepairReport) -> str:
     if fault.path == "manifest.json.sig" and fault.detail == _NOWHERE and (match := _ID.fullmatch(fault.drive)):
         return of_signature(int(match[1]), missing=bool(result.missing_here))
     if (fault.path or "").startswith("seal/"):
-        return OF_SEAL
+        return of_seal(result.left)
     if fault.kind in {"two-manifests", "undeclared", "unsigned"}:
         return f"ask the origin about {where}: {fault.detail}"
     if result.scope == "onto":

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
-from sealift.cli.gone_words import OF_SEAL
+from sealift.cli.gone_words import lacks_seal, of_seal
 from sealift.cli.inspect import (
     ONLY_GONE,
+    REFUSED,
     UNSIGNED,
     final_option,
+    is_refused,
     load_parts,
     next_steps,
     of_signatures,
@@ -142,12 +144,11 @@ def _verdict(report: VerifyReport) -> str:
 
 
 _SEAL = "the seal that was sent ahead (--seal FILE), which names the manifests: their signature is gone"
-_REFUSED = "REFUSED: a signature or the seal does not hold, by the allowed signers"
 
 
 def _show(report: VerifyReport) -> None:
-    refused = not report.signature.ok and not only_unsigned(report)
-    show_head(report, _REFUSED if refused else _verdict(report))
+    refused = is_refused(report)
+    show_head(report, REFUSED if refused else _verdict(report))
     show_groups(report)
     common.show_hosts(report.hosts, "read")
     resumed = (
@@ -157,14 +158,15 @@ def _show(report: VerifyReport) -> None:
     took = common.duration_text(report.seconds)
     click.echo(f"read {common.size_text(report.bytes_read)} {where} in {took}{resumed}")
     if refused:
-        if report.seal is None and any((fault.path or "").startswith("seal/") for fault in report.faults):
-            click.echo(f"next: {OF_SEAL}")
+        if report.seal is None and lacks_seal(report.faults):
+            click.echo(f"next: {common.path_text(of_seal(report.faults).encode(errors='replace'))}")
         for line in of_signatures(report):
             click.echo(f"next: {line}")
         why = {fault.kind for fault in report.faults if fault.path == "manifest.json.sig"}
         gone = report.seal is None and why == {"missing"}
         what = f"give {_SEAL}" if gone else "see whose signatures --allowed-signers names"
-        click.echo(f"next: {what}; what nobody trusted signed was not read")
+        unread = "" if all(group.trusted for group in report.groups) else "; what nobody trusted signed was not read"
+        click.echo(f"next: {what}{unread}")
         return
     for line in next_steps(report):
         click.echo(f"next: {line}")

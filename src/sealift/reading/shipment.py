@@ -182,7 +182,7 @@ class Shipment:
             refuse_mixed(found)
         if found.trusted is None:
             raise SealInvalid(
-                "; ".join(found.seal_failures) or "no seal: neither given nor on these drives",
+                found.why_no_seal,
                 hint="--seal FILE, as the origin sent it ahead by network",
             )
         views = {view.group: view for view in found.groups if view.trusted and view.drives}

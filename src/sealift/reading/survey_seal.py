@@ -2,7 +2,8 @@
 
 The one that was sent ahead, else one on the drives; and manifest signatures under it.
 
-What holds: `found.trusted` is a seal that trust.open_seal returned. A drive's copy that differs from the seal
+What holds: `found.trusted` is a seal that trust.open_seal returned. A copy of which a file is lacking is none, and
+nothing is refused for it; one that is whole and does not hold is. A drive's copy that differs from the seal
 that is believed is a problem of that drive; without a seal to compare with, the file to blame is named as far
 as the files can tell among themselves.
 """
@@ -142,7 +143,10 @@ def compare_seals(found: Survey, copies: SealCopies) -> None:
                     found.alike.append(view)
                 _supersede(found, view, copies.revisions[key], copies)
             continue
-        if key in copies.bad and copies.bad[key] not in found.seal_failures:
+        lacking = set(mf.SEAL_FILES) - mark.keys()
+        if lacking:
+            found.seal_lacks |= lacking if found.seal is None else set()
+        elif key in copies.bad and copies.bad[key] not in found.seal_failures:
             found.seal_failures.append(copies.bad[key])
         view.problems += notes
         if copies.reference is not None:

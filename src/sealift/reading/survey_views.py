@@ -306,13 +306,21 @@ class Survey:
     seal: Seal | None  # trusted is not None: it holds; else it is only whole
     trusted: TrustedSeal | None
     seal_source: Literal["file", "drives"] | None
-    seal_failures: list[str]  # why seals on the drives do not hold
+    seal_failures: list[str]  # why whole seals on the drives do not hold
     notices: list[str]
     checked: bool = False  # allowed signers were given
+    seal_lacks: set[str] = field(default_factory=set)  # files that copies of the seal lack, where none is whole
     unsealed: list[DriveView] = field(default_factory=list)  # drives without seal/, though others here have it
     alike: list[DriveView] = field(default_factory=list)  # drives with another seal of that revision, which holds, too
     superseded: Superseded | None = None  # by whose seal on a drive here the one that is used is superseded
     late: list[Late] = field(default_factory=list)  # drives of other hosts that were not waited for; in no other list
+
+    @property
+    def why_no_seal(self) -> str:
+        """Why there is none that holds, where there is none."""
+        if self.seal_lacks and not self.seal_failures:
+            return f"no seal: none was given, and those on these drives lack {', '.join(sorted(self.seal_lacks))}"
+        return "; ".join(self.seal_failures) or "no seal: neither given nor on these drives"
 
     @property
     def absent(self) -> list[SealGroup]:

@@ -285,7 +285,7 @@ def _look(options: Options, beside: Sequence[Drive]) -> Survey:
         refuse_mixed(found)
     if found.trusted is None or not any(group.trusted for group in found.groups):
         raise SealInvalid(
-            "; ".join(found.seal_failures) or "no seal that is of these drives: neither given nor on them",
+            "no seal that is of these drives" if found.trusted else found.why_no_seal,
             hint="--seal FILE, as the origin sent it ahead by network",
         )
     refuse_on_a_drive(options.to, [view.drive for view in found.views if view.standing != "empty"])

@@ -26,6 +26,7 @@ from sealift.stages import repair_foretell as foretell
 from sealift.stages import repair_look as looking
 from sealift.stages import repair_onto as onto_drives
 from sealift.stages import repair_plan as planning
+from sealift.stages import verify_join as join
 from sealift.stages.fetch import fetch_list
 from sealift.stages.repair_files import SmallFiles
 from sealift.stages.repair_group import GroupRepair
@@ -100,6 +101,7 @@ def repair(
         ]
         answer.verified_bytes = sum(each.bytes_read for each in seen)
         answer.failing = failing(found, (fault for each in seen if not each.bag for fault in each.faults))
+        answer.signature = join.signature(found, ())
         plans = planning.plan(found, seen, answer)
         if not allow_same_filesystem:
             planning.refuse_folders(plans, answer)
@@ -176,7 +178,12 @@ def fetch(
 
 
 def exit_code(report: RepairReport) -> int:
-    """0: nothing of the shipment is known to be wrong; 3: something is, all recoverable; 4: lost; 6: more must come."""
+    """0: nothing of the shipment is known to be wrong; 3: something is, all recoverable; 4: lost; 6: more must come.
+
+    5: no drive has the signature of a manifest, or it or a whole seal does not hold; what could be mended was.
+    """
+    if report.signature is not None and not report.signature.ok:
+        return 5
     owed = report.unseen or any(host.must_return for host in report.hosts) or _waits(report)
     if report.lost or report.short or report.gone:
         return 6 if owed or report.may_come else 4
@@ -191,8 +198,8 @@ def _is_damaged(report: RepairReport) -> bool:
 
 
 def _waits(report: RepairReport) -> bool:
-    """Whether something is still wrong that drives in other hosts would mend, had they given what they have."""
-    return bool(report.waits) or any(fault.detail == far_away.OF_HOSTS for fault in report.left)
+    """Whether something is still wrong that drives in other hosts would mend, had they given it, or the whole seal."""
+    return bool(report.waits) or any(each.detail in {far_away.OF_HOSTS, planning.NO_SEAL_HERE} for each in report.left)
 
 
 def state_of(report: RepairReport) -> str:

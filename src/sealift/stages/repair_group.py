@@ -386,7 +386,7 @@ class GroupRepair:
     def _lacking(self, name: str, *, wanted: bool = False) -> str:
         """Why a file could not be had; where every drive carries it and no host keeps it back, the group wants it."""
         if name in mf.SEAL_FILES:
-            return "there is no seal to take it from"
+            return planning.NO_SEAL_HERE
         if self._files.hosts:
             self._answer.away = far_away.joined(
                 self._answer.away, far_away.of_hosts(self._files.found, self._files.hosts)

@@ -216,6 +216,8 @@ def _joined(run: Pass, scope: str) -> RepairReport:
         for name in ("repaired", "left", "in_the_way", "unwritable", "unreadable", "failing", "away"):
             rows = [msgspec.structs.replace(each, mount=f"{host.name}:{each.mount}") for each in getattr(answer, name)]
             setattr(joined, name, [*getattr(joined, name), *rows][:MAX_LISTED])
+        if joined.signature is None or joined.signature.ok:
+            joined.signature = answer.signature
         joined.lost += answer.lost
         joined.waits += answer.waits
         joined.gone += [each for each in answer.gone if each not in joined.gone]

@@ -27,7 +27,7 @@ from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage, bag_notices
 from sealift.stages.repair_unwritable import Unreadable, Unwritable  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_join import NO_SEAL, fault_at, rows_of
-from sealift.stages.verify_report import Fault, HostRow, Missing  # noqa: TC001 -- msgspec reads them when it runs
+from sealift.stages.verify_report import Fault, HostRow, Missing, Signature  # noqa: TC001 -- msgspec reads them
 from sealift.stages.verify_verdict import common_damage, judge
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ _ONTO = re.compile(r"(g[0-9]{1,6}s[0-9]{1,3})=(.+)", re.DOTALL)
 _MENDED = {"missing", "truncated", "extended", "rotten", "unreadable", "unsigned", "non-canonical", "unexpected"}
 MAX_LISTED = 10_000
 NOWHERE = "no drive here has it whole"
+NO_SEAL_HERE = "there is no seal to take it from"
 MET = "met while rebuilding"
 
 
@@ -125,6 +126,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     notices: list[str] = []
     seconds: float = 0.0
     hosts: list[HostRow] = []  # of a cluster
+    signature: Signature | None = None  # as verify has it; None: with `onto`, which says nothing of the others
 
     @property
     def missing_here(self) -> list[str]:

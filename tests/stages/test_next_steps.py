@@ -100,7 +100,7 @@ def test_verify_says_what_to_do_next(fleet, foreign, ask, what):
     elif what == "absent":
         mounts, more, says = mounts[1:], ["--final"], "`sealift repair --onto MNT` makes it anew"
     elif what == "foreign":
-        mounts, says = [*mounts, foreign], f"pull {foreign}"
+        mounts, code, says = [*mounts, foreign], 0, f"pull {foreign}"
     elif what == "stray":
         fleet.path(0, 1, "stray").touch()
         says = "nobody signed what is unexpected: move it away"
@@ -149,7 +149,7 @@ def test_repair_says_of_what_it_does_not_mend_who_can(fleet, foreign, ask, tmp_p
     else:
         fleets.flip(fleet.path(0, 0, pack(0, 0)), 3)
         fleets.flip(fleet.path(0, 1, pack(1, 0)), 3)
-    words = ask("repair", *mounts, code=4 if what == "rot" else 3)
+    words = ask("repair", *mounts, code={"rot": 4, "foreign": 0}.get(what, 3))
     says = {
         "foreign": f"pull {foreign}",
         "stray": f"nobody signed sealift/stray on {fleet.mount(0, 1)}, and repair removes nothing: move it away",
@@ -157,9 +157,11 @@ def test_repair_says_of_what_it_does_not_mend_who_can(fleet, foreign, ask, tmp_p
         "rot": "--fetch-list says what must be sent again. what is packed again is a shipment of its own: unpack it",
     }[what]
     assert any(says in line for line in steps(words)), words
-    if what in {"foreign", "stray"}:
+    if what == "stray":
         assert words.startswith("what was signed is whole, of everything on the drives here")
-        assert "still wrong" not in words
+    elif what == "foreign":
+        assert words.startswith("whole: nothing is wrong, and nothing was written")
+    assert "still wrong" not in words or what not in {"foreign", "stray"}
 
 
 def test_repair_says_of_many_files_that_nobody_signed_in_one_line(fleet, ask):

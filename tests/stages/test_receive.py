@@ -65,6 +65,17 @@ def test_what_verify_read_to_its_end_is_intact():
     assert weighed.why == {}
 
 
+@pytest.mark.parametrize("what", ["foreign", "superseded"])
+def test_what_stands_beside_drives_that_are_intact_contradicts_nothing(what):
+    beside = (OTHER if what == "foreign" else WORLD).drives("g0s0")[0]
+    beside.mount = "/mnt/beside"
+    if what == "superseded":
+        beside.medium.files[mf.SUMS] += b"x"
+    report = WORLD.report([*WORLD.drives(), beside])
+    assert (report.state, [fault.kind for fault in report.faults]) == ("intact", [what])
+    assert receivings.states(WORLD.weigh(report).groups)[0] == {0: "intact", 1: "intact"}
+
+
 def test_drives_that_were_not_seen_leave_their_group_unseen_and_other_groups_unnamed():
     assert receivings.states(WORLD.weigh(WORLD.report(WORLD.drives("g0s0", "g0s1"))).groups) == (
         {0: "unseen"}, {"g0s0": "intact", "g0s1": "intact", "g0s2": "unseen"},
@@ -185,7 +196,7 @@ def test_faults_that_are_listed_and_not_counted_contradict():
     with pytest.raises(BadInput, match="g0s0: 0 faults, and 1 are listed"):
         WORLD.weigh(report)
     report.state, report.groups[0].present[0].faults = "intact", 5
-    with pytest.raises(BadInput, match="it is intact, and 1 faults are listed"):
+    with pytest.raises(BadInput, match="it is intact, and 1 fault is listed"):
         WORLD.weigh(report)
 
 

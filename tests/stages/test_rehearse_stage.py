@@ -58,7 +58,7 @@ def test_every_scene_holds_and_says_what_it_must(played):
     assert result.held, [(s.name, c.what) for s in result.scenes for c in s.checks if not c.held]
     assert {name: (scene.state, scene.exit_code) for name, scene in told.items()} == {
         "everything": ("intact", 0), "carrier-lost": ("recoverable", 3), "rot": ("recoverable", 3),
-        "foreign": ("recoverable", 3), "withheld": ("unseen", 6),
+        "foreign": ("intact", 0), "withheld": ("unseen", 6),
         "repaired": ("intact", 0),
     }  # fmt: skip
     assert len(result.drives) == 16

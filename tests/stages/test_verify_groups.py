@@ -133,7 +133,13 @@ def test_a_foreign_drive_is_named_and_harms_nothing():
     stranger = rename(OTHER.memory()[:1], "other")
     report = check([*stranger, *FLEET.memory()])
     assert told(report) == {(stranger[0].mount, "manifest.json", "foreign")}
-    assert (report.state, report.signature.ok) == ("recoverable", True)
+    assert (report.state, report.signature.ok) == ("intact", True)
+    bare = copy_of(stranger[0], "bare")
+    del bare.medium.files[mf.CARD]  # what else is wrong with it is nothing to us
+    assert (check([bare, *FLEET.memory()]).state, repair([bare, *FLEET.memory()], allowed=FLEET.allowed).state) == (
+        "intact",
+        "whole",
+    )
 
 
 def test_a_foreign_drive_with_a_seal_does_not_lead_astray():

@@ -19,7 +19,7 @@ from sealift.reading.trust import check_reply
 from sealift.stages import verify_bags
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck
-from sealift.stages.verify_report import MAX_FAULTS, Answers, Fault, InspectReport, InspectState, Report
+from sealift.stages.verify_report import MAX_FAULTS, Answers, Fault, InspectReport, InspectState, Report, of_ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,11 +136,9 @@ def state_of(
         return "lost" if final or any(case.is_lost(final=False) for case in known) else "unseen"
     if found.seal is None:
         return "unseen"
-    strangers = {join.words(view.mount) for view in found.views if view.standing in {"foreign", "empty"}}
-    if not any(case.unreached for case in known):  # a location beside those that are enough, or a copy
-        faults = [fault for fault in faults if fault.kind != "unreached"]
-    wrong = any((fault.mount not in strangers or fault.part) and fault.kind != "replaced" for fault in faults)
-    return "recoverable" if wrong or any(case.absent for case in known) else "complete"
+    empty = {join.words(view.mount) for view in found.views if view.standing == "empty"}
+    wrong = any(fault.mount not in empty or fault.part for fault in of_ours(faults))
+    return "recoverable" if wrong or any(case.absent or case.unreached for case in known) else "complete"
 
 
 def _notices(found: Survey, checks: list[DriveCheck]) -> list[str]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sealift.stages.verify_report import VerifyReport
+from sealift.formats.sizes import counted
+from sealift.stages.verify_report import VerifyReport, of_ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +71,8 @@ def _faults(report: VerifyReport) -> str | None:
 
 def _state(report: VerifyReport, groups: int) -> str | None:
     """Rule 5."""
-    if report.state == "intact" and report.faults:
-        return f"it is intact, and {len(report.faults):,} faults are listed"
+    if report.state == "intact" and (faults := of_ours(report.faults)):
+        return f"it is intact, and {counted(len(faults), 'fault')} {'is' if len(faults) == 1 else 'are'} listed"
     whole = len(report.groups) == groups and all(
         group.trusted
         and {copy.slot for copy in group.present if not copy.apart} == set(range(group.data + group.parity))

@@ -344,7 +344,7 @@ SCENES = (
     ),
     Scene(
         "foreign", "a foreign drive mixed in", "A drive of another shipment of the same sender stands among them.",
-        "recoverable", 3, 0, _foreign,
+        "intact", 0, 0, _foreign,
     ),
     Scene(
         "withheld", "a group withheld", "A whole group is kept back: only the seal can tell, and the rest restores.",

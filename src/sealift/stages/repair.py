@@ -32,6 +32,7 @@ from sealift.stages.repair_files import SmallFiles
 from sealift.stages.repair_group import GroupRepair
 from sealift.stages.repair_plan import Elsewhere, Events, RepairReport
 from sealift.stages.repair_unwritable import failing
+from sealift.stages.verify_report import without_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,7 +194,7 @@ def exit_code(report: RepairReport) -> int:
 
 
 def _is_damaged(report: RepairReport) -> bool:
-    wrong = report.left or report.missing_here or report.unwritable or report.unreadable
+    wrong = without_foreign(report.left) or report.missing_here or report.unwritable or report.unreadable
     return bool(wrong or (report.dry_run and report.repaired_files))
 
 

@@ -4,7 +4,8 @@ No key is needed.
 
 What holds of a verdict: `intact` only if every drive of every group that the seal names was read to its last
 byte, in this run, in an earlier one whose files have not changed since, or on another host (--part), and
-nothing was wrong. `recoverable`: something was wrong or is gone, and what is left gives every byte. `lost`:
+nothing was wrong; another shipment's drive is named, and takes nothing from that.
+`recoverable`: something was wrong or is gone, and what is left gives every byte. `lost`:
 some byte cannot be had, whatever the drives that were not seen hold, and those in the place of which one that was
 rebuilt stands; with `final`, these count as lost.
 `unseen`: such a byte may come with one of them; or a drive is in no mount and no part, or no host that has it gave all
@@ -31,7 +32,7 @@ from sealift.reading.survey import refuse_others, survey
 from sealift.stages import verify_bags
 from sealift.stages import verify_join as join
 from sealift.stages.verify_read import DriveCheck, Stopped
-from sealift.stages.verify_report import MAX_FAULTS, Fault, Report, VerifyReport, VerifyState
+from sealift.stages.verify_report import MAX_FAULTS, Fault, Report, VerifyReport, VerifyState, of_ours
 from sealift.stages.verify_state import State, default_path
 from sealift.trade.receipt import TIME
 
@@ -290,10 +291,9 @@ def _state(
         return "lost"
     if found.trusted is None or unknown or not all(each.verified for each in groups):
         return "unseen"
-    wrong = any(fault.kind not in {"unreached", "superseded", "replaced"} for fault in faults)
     if not final and absent:  # what was not reached beside it is a location too many, or a copy
         return "unseen"
-    return "recoverable" if wrong or absent else "intact"
+    return "recoverable" if absent or of_ours(faults) else "intact"
 
 
 def _notices(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str, Report]]) -> list[str]:

@@ -9,7 +9,7 @@ later versions.
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +22,9 @@ from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, Hex32, Ship
 from sealift.reading.survey_views import ProblemKind  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.verify_verdict import LAST
 from sealift.trade.receipt import ReadFrom, TimeText, instant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 VerifyState = Literal["intact", "recoverable", "unseen", "lost"]
 InspectState = Literal["complete", "recoverable", "unseen", "lost"]
@@ -258,6 +261,22 @@ class VerifyReport(_Base, kw_only=True, tag_field="type", tag="sealift-verify"):
 
 
 Report = InspectReport | VerifyReport
+_NOT_OURS = {"unreached", "superseded", "replaced"}
+
+
+def without_foreign(faults: Sequence[Fault]) -> list[Fault]:
+    """Those that are not of another shipment's drive: such a mount takes nothing from ours."""
+    foreign = {(fault.mount, fault.part) for fault in faults if fault.kind == "foreign"}
+    return [fault for fault in faults if (fault.mount, fault.part) not in foreign]
+
+
+def of_ours(faults: Sequence[Fault]) -> list[Fault]:
+    """Those that take something from `intact` and `complete`.
+
+    Not of another shipment's drive, of one beside which that drive is as it was signed, or of one that was replaced at
+    the origin; nor that a location gave nothing, which counts where no other has what it has.
+    """
+    return [fault for fault in without_foreign(faults) if fault.kind not in _NOT_OURS]
 
 
 def to_json(report: Report) -> dict[str, Any]:

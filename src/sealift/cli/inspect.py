@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
 from sealift.cli import common
+from sealift.cli.drive_lines import (
+    ALL_SAID,
+    AWAY,
+    BLOCKS,
+    clean,
+    far_of,
+    is_no_drive,
+    is_uncounted,
+    of_several,
+    show_groups,
+    why_of,
+)
 from sealift.cli.gone_words import (
     SENT_AGAIN,
     is_nobodys,
@@ -25,13 +36,12 @@ from sealift.cli.gone_words import (
     unidentified,
 )
 from sealift.cli.hanging import Watch
-from sealift.drives.base import reason
-from sealift.formats.sizes import counted
+from sealift.reading.survey_views import SEVERAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from sealift.stages.verify_report import Fault, GroupReport, InspectReport, Missing, Present, VerifyReport
+    from sealift.stages.verify_report import Fault, InspectReport, VerifyReport
 
 shipment_option = click.option(
     "--shipment", metavar="ID", help="The shipment that is expected, where there is no seal to say so."
@@ -116,7 +126,7 @@ def inspect(
 def _show(report: InspectReport) -> None:
     show_head(report, REFUSED if is_refused(report) else _verdict(report))
     if report.answers is not None:
-        click.echo(_clean(f"answers {report.answers.consignment}, signed by {report.answers.signer}, whom it accepts"))
+        click.echo(clean(f"answers {report.answers.consignment}, signed by {report.answers.signer}, whom it accepts"))
     show_groups(report)
     for line in next_steps(report):
         click.echo(f"next: {line}")
@@ -130,19 +140,12 @@ def load_parts(paths: Sequence[str], what: str = "--part") -> list[tuple[str, by
     return [(path, read_limited(path, MAX_PART, what)) for path in paths]
 
 
-PACKS, BLOCKS = "packs.bin", "blocks.bin"
-NO_RECORD = "its record is damaged on every drive of the group that is here"  # as verify_read.py says it
 _VERDICTS = {
     "complete": "complete: every drive of the sealed shipment is here, by name and length",
     "recoverable": "recoverable: not complete, but enough to recover every byte",
     "unseen": "unseen: not enough is here yet, or nobody can say that this is all",
     "lost": "LOST: not enough is here, and no more will come",
 }
-_AWAY = "unreached"  # its host, or the way there, does not give it: nothing is known of what it holds
-_ALL_SAID = {
-    "superseded",
-    "replaced",
-}  # a drive that is not the one that was signed: there is nothing else to say of it
 _STRANGE = {"foreign", "replayed"}  # a drive that is none of this shipment's as it was sealed
 
 
@@ -153,7 +156,7 @@ UNSIGNED = "UNSIGNED: no drive here has the signature of a manifest, which count
 def _verdict(report: InspectReport) -> str:
     if only_unsigned(report) and report.state not in {"lost", "unseen"}:
         return UNSIGNED
-    away = any(fault.kind == _AWAY for fault in report.faults)
+    away = any(fault.kind == AWAY for fault in report.faults)
     if report.state == "recoverable" and not away and not any(group.missing for group in report.groups):
         return "recoverable: every drive is here, not all of it as it should be, and enough to recover every byte"
     if only_gone(report):
@@ -169,24 +172,26 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
 
     yield from of_signatures(report)
     strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE}
-    far = _far(report)
-    for mount in sorted(strange)[: common.SHOWN]:
-        what = f"leave {_clean(mount)} away" if mount in far else f"pull {_clean(mount)}"
+    far = far_of(report)
+    if of_several(report):
+        yield f"give the seal of the shipment that is meant (--seal FILE): {SEVERAL}"
+    for mount in sorted(strange)[: 0 if of_several(report) else common.SHOWN]:
+        what = f"leave {clean(mount)} away" if mount in far else f"pull {clean(mount)}"
         yield f"{what}: it does not belong to this shipment as it was sealed"
-    yield from _pull([fault for fault in report.faults if fault.kind in _ALL_SAID], far, alone=not strange)
-    yield from map(_clean, islice(of_silent(report.faults), common.SHOWN))
+    yield from _pull([fault for fault in report.faults if fault.kind in ALL_SAID], far, alone=not strange)
+    yield from map(clean, islice(of_silent(report.faults), common.SHOWN))
     failing = list(_failing(report))
     yield from map(of_failing, failing[: common.SHOWN])
     yield from _see_to_hosts(report)
     yield from _see_there(report)
-    away = {fault.mount for fault in report.faults if fault.kind == _AWAY}
+    away = {fault.mount for fault in report.faults if fault.kind == AWAY}
     yield from _see_to_files(report)
     if report.state == "lost" and not away and not only_gone(report):
         yield from _sent_again(report, "if it stays so, " if failing else "")
     elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
-        yield from map(_clean, _replaced(report))
+        yield from map(clean, _replaced(report))
         if report.seal is None:
-            yield _clean(of_seal(report.faults))
+            yield clean(of_seal(report.faults))
         lost = isinstance(report, VerifyReport) and any(host.unknown for host in report.hosts)
         come = "then mount what is still not here" if lost else "mount what is still to come"
         yield f"{come} and run this again (--final when nothing more will come)"
@@ -199,13 +204,13 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
         for fault in report.faults
         if id(fault) not in spoken
         and fault.mount not in strange | untold
-        and not (_is_no_drive(fault) or is_silent(fault))
-        and fault.kind != _AWAY
+        and not (is_no_drive(fault) or is_silent(fault))
+        and fault.kind != AWAY
     ]
-    for fault in [fault for fault in report.faults if _is_no_drive(fault)][: common.SHOWN]:
-        yield _clean(of_no_drive(fault.mount or "", fault.detail))
-    yield from map(_clean, of_nobodys(report.faults))
-    yield from map(_clean, of_twins(fault for fault in faults if fault.kind == "conflict"))
+    for fault in [fault for fault in report.faults if is_no_drive(fault)][: common.SHOWN]:
+        yield clean(of_no_drive(fault.mount or "", fault.detail))
+    yield from map(clean, of_nobodys(report.faults))
+    yield from map(clean, of_twins(fault for fault in faults if fault.kind == "conflict"))
     if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
         yield "ask the origin about what is undeclared or signed twice, before you go on"
     yield from _of_mending(report, faults, far)
@@ -252,9 +257,9 @@ def _of_brought(report: InspectReport | VerifyReport) -> Iterator[str]:
         first.setdefault(fault.mount or "", fault)
     for mount, fault in islice(first.items(), common.SHOWN):
         if fault.detail.endswith(MIXED):
-            yield f"{_clean(mount)}: {MIXED}: {ONE_FOLDER}"
+            yield f"{clean(mount)}: {MIXED}: {ONE_FOLDER}"
         else:
-            yield _clean(of_strange(mount, fault.path or "", no_file=fault.detail == NO_FILE))
+            yield clean(of_strange(mount, fault.path or "", no_file=fault.detail == NO_FILE))
 
 
 def _of_unidentified(report: InspectReport | VerifyReport) -> Iterator[str]:
@@ -262,7 +267,7 @@ def _of_unidentified(report: InspectReport | VerifyReport) -> Iterator[str]:
     missing = any(group.missing for group in report.groups)
     lost = any(group.recoverable_bytes < group.total_bytes for group in report.groups)
     for mount in sorted(unidentified(report.faults))[: common.SHOWN]:
-        yield of_unidentified(_clean(mount), missing=missing, lost=lost)
+        yield of_unidentified(clean(mount), missing=missing, lost=lost)
 
 
 def _of_mending(report: InspectReport | VerifyReport, faults: Sequence[Fault], far: set[str]) -> Iterator[str]:
@@ -298,7 +303,7 @@ def _failing(report: InspectReport | VerifyReport) -> Iterator[str]:
         for drive in group.present:
             if (drive.drive, drive.mount, drive.part) in bad:
                 where = f"{drive.mount} ({drive.part})" if drive.part else drive.mount
-                yield _clean(where if drive.apart else f"{drive.drive} (serial {drive.serial}) at {where}")
+                yield clean(where if drive.apart else f"{drive.drive} (serial {drive.serial}) at {where}")
 
 
 def _replaced(report: InspectReport | VerifyReport) -> Iterator[str]:
@@ -329,10 +334,10 @@ def _see_to_hosts(report: InspectReport | VerifyReport) -> Iterator[str]:
     """What is to be done where a host, or the way to it, did not give what was asked for."""
     from sealift.stages.verify_report import VerifyReport
 
-    away = [fault for fault in report.faults if fault.kind == _AWAY]
-    why = {fault.mount: _why(fault).rpartition(": ")[2] for fault in reversed(away)}  # the first, as the drive's line
+    away = [fault for fault in report.faults if fault.kind == AWAY]
+    why = {fault.mount: why_of(fault).rpartition(": ")[2] for fault in reversed(away)}  # the first, as the drive's line
     if why and report.state not in {"intact", "complete"}:
-        told = [f"{_clean(mount)} ({_clean(why[mount])})" for mount in sorted(why)[:5]]
+        told = [f"{clean(mount)} ({clean(why[mount])})" for mount in sorted(why)[:5]]
         more = f" and {len(why) - 5:,} more" if len(why) > 5 else ""
         counts = ": what was read counts" if isinstance(report, VerifyReport) else ""
         yield f"see to the host or the way to {', '.join(told)}{more}, and run the same command again{counts}"
@@ -344,7 +349,7 @@ def _see_there(report: InspectReport | VerifyReport) -> Iterator[str]:
     if far:
         more = f" and {len(far) - 5:,} more" if len(far) > 5 else ""
         yield (
-            f"see to the host of {', '.join(map(_clean, far[:5]))}{more}: it, or the way to it, may be at fault and "
+            f"see to the host of {', '.join(map(clean, far[:5]))}{more}: it, or the way to it, may be at fault and "
             "not the drive; `sealift verify` on that host tells"
         )
 
@@ -355,11 +360,6 @@ def _is_more_to_come(report: InspectReport | VerifyReport, away: set[str]) -> bo
     missing = sum(len(group.missing) for group in report.groups)
     untold = (away - here) | {fault.mount for fault in report.faults if is_nobodys(fault)}
     return not untold or report.seal is None or missing > len(untold)
-
-
-def _why(fault: Fault) -> str:
-    """Why something was not reached, without what the line says besides."""
-    return reason(fault.detail, fault.mount)
 
 
 def _unsigned(report: InspectReport | VerifyReport) -> dict[int, list[Fault]]:
@@ -379,7 +379,7 @@ def of_signatures(report: InspectReport | VerifyReport) -> Iterator[str]:
         yield of_signature(number, missing=missing[number])
         why = {fault.detail for fault in faults}
         if len(why) == 1 and "allowed signers" in (only := min(why)):
-            yield _clean(f"or see whose signatures --allowed-signers names: on each of these drives it is {only}")
+            yield clean(f"or see whose signatures --allowed-signers names: on each of these drives it is {only}")
 
 
 def is_refused(report: InspectReport | VerifyReport) -> bool:
@@ -395,7 +395,7 @@ def only_unsigned(report: InspectReport | VerifyReport) -> bool:
 
 def only_strange(report: InspectReport | VerifyReport) -> bool:
     """Whether nothing is wrong with what was signed: other mounts and files are among it, and that is all."""
-    strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE or _is_no_drive(fault)}
+    strange = {fault.mount for fault in report.faults if fault.kind in _STRANGE or is_no_drive(fault)}
     strange |= unidentified(report.faults)
     whole = not any(group.missing or any(drive.damage for drive in group.present) for group in report.groups)
     return whole and all(fault.mount in strange or _is_unnamed(fault) for fault in report.faults)
@@ -403,7 +403,7 @@ def only_strange(report: InspectReport | VerifyReport) -> bool:
 
 def only_empty(report: InspectReport | VerifyReport) -> bool:
     """Whether nothing is wrong but that there is no drive in some of the places that were given."""
-    return only_strange(report) and all(map(_is_no_drive, report.faults))
+    return only_strange(report) and all(map(is_no_drive, report.faults))
 
 
 ONLY_GONE = "LOST, unless a copy is found of a file that every drive of a group carried, and none here has"
@@ -412,14 +412,9 @@ ONLY_GONE = "LOST, unless a copy is found of a file that every drive of a group 
 def only_gone(report: InspectReport | VerifyReport) -> bool:
     """Whether that is lost and nothing else: a file that every drive carries; the packs may be whole."""
     nobodys = any(map(is_nobodys, report.faults))
-    rest = [group for group in report.groups if not (_is_uncounted(group) or (nobodys and not group.present))]
+    rest = [group for group in report.groups if not (is_uncounted(group) or (nobodys and not group.present))]
     enough = all(group.recoverable_bytes == group.total_bytes and not group.unrecoverable for group in rest)
     return report.state == "lost" and enough and (nobodys or any(group.gone for group in report.groups))
-
-
-def _is_uncounted(group: GroupReport) -> bool:
-    """Whether nobody can say what is whole: packs.bin is not to be had."""
-    return PACKS in group.gone
 
 
 def _is_bucket(mount: str, copies: set[str]) -> bool:
@@ -432,13 +427,13 @@ def _pull(faults: Sequence[Fault], far: set[str], *, alone: bool) -> Iterator[st
     `alone`: no other drive is to be pulled.
     """
     mounts = list(dict.fromkeys(fault.mount for fault in faults))
-    near, away = ([_clean(each) for each in mounts if (each in far) == there] for there in (False, True))
+    near, away = ([clean(each) for each in mounts if (each in far) == there] for there in (False, True))
     what = [f"pull {_listed(near)}"] * bool(near) + [f"leave {_listed(away)} away"] * bool(away)
     only = f", and only {'that' if len(mounts) == 1 else 'these'}" if alone else ""
     if len(mounts) == 1:
-        yield from (f"{what[0]}{only}: {_clean(fault.detail)}" for fault in faults)
+        yield from (f"{what[0]}{only}: {clean(fault.detail)}" for fault in faults)
     elif mounts:
-        why = [f"{_clean(fault.mount)}: {_clean(fault.detail)}" for fault in faults[: common.SHOWN]]
+        why = [f"{clean(fault.mount)}: {clean(fault.detail)}" for fault in faults[: common.SHOWN]]
         yield f"{', and '.join(what)}{only}; " + "; ".join(why)
 
 
@@ -449,44 +444,31 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _far(report: InspectReport | VerifyReport) -> set[str]:
-    """Those mounts that are addresses, or names for one, at which there is nothing to pull."""
-    present = (drive for group in report.groups for drive in group.present)
-    return {fault.mount for fault in report.faults if fault.at} | {drive.mount for drive in present if drive.at}
-
-
 def _is_unnamed(fault: Fault) -> bool:
     """Something beside what was signed, and not in its place; or a listing that came to no end."""
     return fault.kind == "unexpected" and (fault.path == "" or fault.detail.endswith("that the manifest does not name"))
 
 
-_NOT_MENDED = {"unexpected", "conflict", *_ALL_SAID, "undeclared", "two-manifests", *_STRANGE}
-
-
-def _is_no_drive(fault: Fault) -> bool:
-    return fault.kind == "missing" and fault.path == ""
-
-
-def _clean(text: str) -> str:
-    """Text from a drive, for a screen."""
-    return common.path_text(text.encode(errors="replace"))
+_NOT_MENDED = {"unexpected", "conflict", *ALL_SAID, "undeclared", "two-manifests", *_STRANGE}
 
 
 def show_head(report: InspectReport | VerifyReport, verdict: str) -> None:
     """The verdict, the seal and the signature, a line each."""
     click.echo(verdict)
+    for line in of_several(report):
+        click.echo(clean(line))
     seal = report.seal
     if seal is not None:
         kind = "REHEARSAL, " if seal.rehearsal else ""
         by = f"by {seal.signer}, released by {seal.officer}" if seal.trusted else "by nobody that was checked"
         kind += f"return leg in reply to {seal.in_reply_to}, " if seal.in_reply_to else ""
         line = f"shipment {report.shipment}: {kind}consignment {seal.consignment}, sealed {seal.sealed_at} {by}"
-        click.echo(_clean(line))
+        click.echo(clean(line))
         if (newer := seal.superseded_by) is not None:
             what = (
                 f"SUPERSEDED: {newer.mount} has a seal that holds, of revision {newer.revision}, in place of this one"
             )
-            click.echo(_clean(f"{what}: give that (--seal {newer.mount}); nothing is received or freed by this one"))
+            click.echo(clean(f"{what}: give that (--seal {newer.mount}); nothing is received or freed by this one"))
     else:
         click.echo(f"shipment {report.shipment or 'unknown'}: NO SEAL, so whole groups may be missing unnoticed")
     if only_unsigned(report):
@@ -494,107 +476,3 @@ def show_head(report: InspectReport | VerifyReport, verdict: str) -> None:
             click.echo(UNSIGNED)
     elif is_refused(report):
         click.echo("SIGNATURE DOES NOT HOLD: do not trust these drives")
-
-
-def show_groups(report: InspectReport | VerifyReport) -> None:
-    """A line a drive, by group; then the mounts that are in no group, and what else is to be known."""
-    shown: set[int] = set()
-    for group in report.groups:
-        _show_group(report, group, shown)
-    rest = [fault for fault in report.faults if id(fault) not in shown]
-    if rest:
-        click.echo("other mounts:")
-    far = _far(report)
-    for mount in dict.fromkeys(fault.mount for fault in rest):
-        faults = [fault for fault in rest if fault.mount == mount]
-        strange = any(fault.kind in {"foreign", "replayed"} for fault in faults)
-        advice = ("LEAVE AWAY: " if mount in far else "PULL: ") if strange else ""
-        advice = "LEAVE AWAY: " if unidentified(faults) else advice
-        click.echo(f"  {_clean(mount)}: {advice}{_what(faults)}")
-    if report.faults_omitted:
-        click.echo(f"and {report.faults_omitted:,} more faults than can be listed")
-    for notice in report.notices[: common.SHOWN]:
-        click.echo(f"note: {_clean(notice)}")
-
-
-def _show_group(report: InspectReport | VerifyReport, group: GroupReport, shown: set[int]) -> None:
-    total, readable = group.total_bytes, group.readable_bytes
-    state = "all of it readable"
-    if _is_uncounted(group):
-        state = f"and without {PACKS} nobody can say how much of it is whole"
-    elif readable < total or group.missing:
-        state = f"{common.size_text(readable)} readable, {common.size_text(group.recoverable_bytes)} recoverable"
-    click.echo(f"group {group.group}: {group.data} + {group.parity} drives, {common.size_text(total)} of data, {state}")
-    for drive in group.present:
-        faults = [
-            fault
-            for fault in report.faults
-            if fault.drive == drive.drive and (fault.mount == drive.mount) and fault.part == drive.part
-        ]
-        shown.update(id(fault) for fault in faults)
-        if _is_uncounted(group):
-            untold = sum(_is_untold(fault) for fault in faults)
-            faults = [fault for fault in faults if not _is_untold(fault)]
-            grave = any(fault.kind in {"unreadable", "conflict"} for fault in faults)
-            more = f"; {counted(untold, 'pack')} could not be checked" if untold else ""
-            click.echo(f"  {_drive(drive, report.drives_total)}: {'PULL: ' if grave else ''}{_what(faults)}{more}")
-            continue
-        click.echo(f"  {_drive(drive, report.drives_total)}: {_advice(drive, faults)}")
-    for row in group.missing:
-        click.echo(f"  {_who(row, report.drives_total)}: NOT HERE")
-    for name in group.gone:
-        click.echo(_clean(f"  {name}: NO DRIVE HERE HAS IT as it was signed, and every drive of this group carried it"))
-
-
-def _is_untold(fault: Fault) -> bool:
-    """Whether a pack is named only because its record is gone: nothing is known to be wrong with it."""
-    return fault.detail == NO_RECORD
-
-
-def _drive(drive: Present, total: int) -> str:
-    where = f"{drive.mount} ({drive.part})" if drive.part else drive.mount
-    if drive.at is not None and drive.at != drive.mount:
-        where += f" at {drive.at}"
-    return f"{_who(drive, total)}, {_clean(where)}"
-
-
-def _who(drive: Present | Missing, total: int) -> str:
-    """A drive as its label says it: one of all, never a part that looks like a whole."""
-    carrier = drive.carrier or "no carrier"
-    if getattr(drive, "bag", False):
-        return _clean(f"packs of {drive.drive}, and nothing else of it")
-    if (own := getattr(drive, "predecessor", None)) is not None:
-        return _clean(f"in the place of {drive.drive}: serial {own}")
-    return _clean(f"{drive.drive} drive {drive.number} of {total}, serial {drive.serial}, {carrier}")
-
-
-def _advice(drive: Present, faults: Sequence[Fault]) -> str:
-    if drive.bag:
-        return f"NO GOOD: {_what(faults)}" if faults else "read" if drive.verified else "here, not read"
-    if not faults:
-        return "good" if drive.verified else "here, not read"
-    if all(fault.kind == _AWAY for fault in faults):
-        return f"NOT READ: {_what(faults)}" if drive.unreached is not None else _what(faults)
-    if all(fault.kind in _ALL_SAID for fault in faults):
-        return f"{'PULL' if drive.at is None else 'LEAVE AWAY'}: {_clean(faults[0].detail)}"
-    grave = drive.damage or any(fault.kind in {"unreadable", "conflict"} for fault in faults)
-    if drive.in_bucket or drive.at is not None:
-        return f"{'DAMAGED: ' if grave else 'mend: '}{_what(faults)}"
-    return f"{'PULL: ' if grave else 'mend: '}{_what(faults)}"
-
-
-def _what(faults: Iterable[Fault]) -> str:
-    """Kinds with their counts, and the first place of each."""
-    listed = list(faults)
-    counts = Counter(fault.kind for fault in listed)
-    parts = []
-    for kind, count in counts.most_common():
-        first = next(fault for fault in listed if fault.kind == kind)
-        place = first.path if first.path is not None else f"base64 {first.path_b64}"
-        place = place or "sealift/"
-        block = "" if first.block is None else f" block {first.block}"
-        more = f" and {count - 1:,} more" if count > 1 else ""
-        told = kind == _AWAY or _is_no_drive(first) or is_silent(first) or is_nobodys(first)
-        why = f" ({_clean(_why(first))})" if told else ""
-        parts.append(f"{kind} {_clean(place)}{block}{more}{why}")
-    return "; ".join(parts)

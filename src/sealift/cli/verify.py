@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sealift.cli import common
+from sealift.cli.drive_lines import show_groups
 from sealift.cli.gone_words import lacks_seal, of_seal
 from sealift.cli.inspect import (
     ONLY_GONE,
@@ -23,7 +24,6 @@ from sealift.cli.inspect import (
     only_unsigned,
     part_option,
     shipment_option,
-    show_groups,
     show_head,
 )
 

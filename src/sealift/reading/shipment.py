@@ -45,8 +45,9 @@ from sealift.reading.member import Member, MemberFile, PackId, ToldOnce, read_se
 from sealift.reading.pack import Buffers, OpenPacks, PackContent, PackReader
 from sealift.reading.patterns import matcher
 from sealift.reading.samples import files, load, runs
-from sealift.reading.survey import refuse_mixed, refuse_others, survey, unreached, unused
+from sealift.reading.survey import refuse_others, survey, unreached, unused
 from sealift.reading.survey_late import Latecomers
+from sealift.reading.survey_mixed import refuse_mixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -31,7 +31,8 @@ from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SealInvalid, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.formats import sshsig
-from sealift.reading import survey_late, survey_nobodys, survey_slots
+from sealift.reading import survey_late, survey_mixed, survey_nobodys, survey_slots
+from sealift.reading.survey_mixed import mounts, shipments
 from sealift.reading.survey_seal import Checker, choose_seal, compare_seals, tell_superseded
 from sealift.reading.survey_views import (
     NOT_ITS_PACKS,
@@ -58,7 +59,6 @@ __all__ = [
     "SharedPages",
     "Standing",
     "Survey",
-    "refuse_mixed",
     "refuse_others",
     "survey",
     "survey_nothing",
@@ -140,6 +140,8 @@ def _judged(
     found.unsealed = [view for view in found.unsealed if not view.apart]
     if allowed is not None and found.trusted is not None:
         _check_serials(found)
+    found.sealed = {each.shipment for each in copies.good.values()}
+    found.rivals = survey_mixed.rivals(found) if seal is None and shipment is None else {}
     return found
 
 
@@ -169,17 +171,17 @@ def refuse_others(found: Survey) -> None:
         return
     if all(_is_being_copied(view) for view in drives):
         raise NotAllHere(
-            f"{_mounts(drives)}: copies that are not finished, as the notes of their ingest beside them say; nothing"
+            f"{mounts(drives)}: copies that are not finished, as the notes of their ingest beside them say; nothing"
             " could be checked",
             hint="the same `sealift ingest MNT... --packs` goes on; each copy gets its manifest last",
         )
     if ours:
         raise _of_lost_manifest(found, drives)
-    of = f"; drive.json says that they are of {_shipments({view.card.shipment for view in drives if view.card})}"
+    of = f"; drive.json says that they are of {shipments({view.card.shipment for view in drives if view.card})}"
     if found.seal is not None and all(view.card is None or view.card.shipment != found.shipment for view in drives):
         of += f", and the seal is of shipment {found.seal.shipment}"
     raise NotAllHere(
-        f"there is no manifest on {_mounts(drives)}: their packing was not finished, or it is gone; nothing could be"
+        f"there is no manifest on {mounts(drives)}: their packing was not finished, or it is gone; nothing could be"
         f" checked{of}",
         hint="at the origin, `sealift pack` again finishes them; here, mount the other drives of their group",
     )
@@ -204,28 +206,15 @@ def _of_lost_manifest(found: Survey, drives: Sequence[DriveView]) -> NotAllHere 
     each, they, are = ("", "it", "is") if len(drives) == 1 else ("each of ", "they", "are")
     if any(mf.MANIFEST in view.small for view in drives):
         return SignatureInvalid(
-            f"{mf.MANIFEST} on {_mounts(drives)} is not the one that the seal names, and nobody signed it: damaged, or"
+            f"{mf.MANIFEST} on {mounts(drives)} is not the one that the seal names, and nobody signed it: damaged, or"
             f" altered. by drive.json {they} {are} of shipment {found.shipment}; nothing could be checked",
             hint=hint,
         )
     return NotAllHere(
-        f"{mf.MANIFEST} is gone from {each}{_mounts(drives)}: {they} {are} of shipment {found.shipment}, and that was"
+        f"{mf.MANIFEST} is gone from {each}{mounts(drives)}: {they} {are} of shipment {found.shipment}, and that was"
         f" sealed, so that {they} bore it; nothing could be checked",
         hint=hint,
     )
-
-
-def refuse_mixed(found: Survey) -> None:
-    """SealInvalid where drives of several shipments are here, and no seal was given that says which one is meant."""
-    named = [view for view in found.views if view.manifest is not None and view.standing != "member"]
-    names = {view.manifest.shipment for view in named if view.manifest is not None}
-    names |= {group.manifest.shipment for group in found.groups}
-    if len(names) > 1:
-        others = [view for view in found.views if view.manifest is not None and view.standing == "foreign"]
-        raise SealInvalid(
-            f"these drives are of {_shipments(names)}: nothing says which of them is meant",
-            hint=f"give the seal of the one that is meant (--seal FILE), or leave {_mounts(others)} out",
-        )
 
 
 def unused(found: Survey) -> list[tuple[str, str]]:
@@ -254,16 +243,16 @@ def _why(view: DriveView) -> str:
 def _of_others(found: Survey, drives: Sequence[DriveView]) -> SealInvalid:
     names = {view.manifest.shipment for view in drives if view.manifest is not None}
     if all(view.signed for view in drives):
-        said = f"are of {_shipments(names)}, and their signatures hold"
+        said = f"are of {shipments(names)}, and their signatures hold"
     elif not found.checked:
-        said = f"say that they are of {_shipments(names)} (no allowed signers were given, to check it)"
+        said = f"say that they are of {shipments(names)} (no allowed signers were given, to check it)"
     else:
-        said = f"say that they are of {_shipments(names)}, which nobody whose signature counts here has signed"
+        said = f"say that they are of {shipments(names)}, which nobody whose signature counts here has signed"
     by_seal = found.seal is not None
     what = "the seal is of" if by_seal else "--shipment asks for"
-    give = f"the seal of {_shipments(names)}" if by_seal else f"--shipment {' or '.join(sorted(names))}"
+    give = f"the seal of {shipments(names)}" if by_seal else f"--shipment {' or '.join(sorted(names))}"
     return SealInvalid(
-        f"the drives here ({_mounts(drives)}) {said}; {what} shipment {found.shipment}",
+        f"the drives here ({mounts(drives)}) {said}; {what} shipment {found.shipment}",
         hint=f"give {give}, or mount the drives of shipment {found.shipment}",
     )
 
@@ -275,17 +264,6 @@ def _of_no_answer(faults: Sequence[DriveFault]) -> NotAllHere:
     more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
     what = "" if len(faults) == 1 else f"none of {len(faults)} locations gives anything: "
     return NotAllHere(f"{what}{'; '.join(told)}{more}{safe}", hint=faults[0].hint)
-
-
-def _shipments(names: set[str]) -> str:
-    listed = sorted(names)
-    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
-    return f"{'shipment' if len(listed) == 1 else 'shipments'} {', '.join(listed[:5])}{more}"
-
-
-def _mounts(views: Sequence[DriveView]) -> str:
-    more = f" and {len(views) - 5} more" if len(views) > 5 else ""
-    return ", ".join(view.mount for view in views[:5]) + more
 
 
 def _open(places: Sequence[str | Drive]) -> tuple[list[DriveView], list[str]]:

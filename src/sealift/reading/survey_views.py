@@ -60,6 +60,7 @@ HOW_MANIFEST = (
 )
 DOUBTED = "no pack here that was looked at is known to be one of that drive: it may be another one"
 STRANGE_PACKS = "or another shipment's: no pack that was looked at here is one of these groups as it was signed"
+SEVERAL = "drives of several sealed shipments are here"
 Standing = Literal["member", "foreign", "replayed", "unidentified", "empty"]
 
 
@@ -313,6 +314,8 @@ class Survey:
     unsealed: list[DriveView] = field(default_factory=list)  # drives without seal/, though others here have it
     alike: list[DriveView] = field(default_factory=list)  # drives with another seal of that revision, which holds, too
     superseded: Superseded | None = None  # by whose seal on a drive here the one that is used is superseded
+    sealed: set[str] = field(default_factory=set)  # shipments of which a seal on a drive here holds
+    rivals: dict[str, int] = field(default_factory=dict)  # survey_mixed.rivals, where nothing given says which is meant
     late: list[Late] = field(default_factory=list)  # drives of other hosts that were not waited for; in no other list
 
     @property

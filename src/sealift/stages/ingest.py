@@ -37,7 +37,8 @@ from sealift.formats import locations as places
 from sealift.formats import manifest as mf
 from sealift.formats.manifest import BLOCK
 from sealift.reading.group import GroupReader
-from sealift.reading.survey import refuse_mixed, refuse_others, survey, unused
+from sealift.reading.survey import refuse_others, survey, unused
+from sealift.reading.survey_mixed import refuse_mixed
 from sealift.stages.foreign import Foreign, beside_drives
 from sealift.stages.ingest_seal import bring_up
 from sealift.stages.ingest_there import Standing, count_there, digest_of, mark_of

@@ -20,6 +20,7 @@ from sealift.drives.local import LocalDrive, nothing_mounted
 from sealift.errors import BadInput, DriveFault, FormatError, NotAllHere, SignatureInvalid
 from sealift.formats import manifest as mf
 from sealift.reading.survey import refuse_others
+from sealift.reading.survey_mixed import refuse_rivals
 from sealift.reading.survey_nobodys import bereft
 from sealift.reading.survey_views import DOUBTED, NOBODYS_PACKS
 from sealift.stages.repair_far import Away  # noqa: TC001 -- msgspec reads it when it runs
@@ -277,6 +278,7 @@ def nobodys(found: Survey, answer: RepairReport) -> None:
 def check_trust(found: Survey) -> None:
     """Nothing is written under a manifest that no allowed signer signed, nor under another shipment's seal."""
     refuse_others(found)
+    refuse_rivals(found)
     if any(group.trusted for group in found.groups):
         return
     if found.groups:

@@ -32,7 +32,8 @@ from sealift.reading.index_files import AnyCopy
 from sealift.reading.keys import IdentityKeys
 from sealift.reading.pack import signed_header
 from sealift.reading.shipment import Shipment
-from sealift.reading.survey import refuse_mixed, survey
+from sealift.reading.survey import survey
+from sealift.reading.survey_mixed import refuse_mixed
 from sealift.stages import custody, custody_log
 from sealift.stages.seal_others import check_newest
 from sealift.trade import custody as accounts

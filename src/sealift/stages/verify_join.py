@@ -21,6 +21,7 @@ from sealift.errors import BadInput, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import seal as seals
 from sealift.formats import typed
+from sealift.reading import survey_mixed
 from sealift.reading.trust import sealed_at
 from sealift.stages.verify_report import (
     Fault,
@@ -451,7 +452,10 @@ def words(text: str) -> str:
 
 
 def seal_notices(found: Survey) -> list[str]:
-    """That the seal is from the future; drives that are not made to their end; and others that have no copy of it."""
+    """Which of several sealed shipments this is about; that the seal is from the future; drives not made to their end.
+
+    And those that have no copy of the seal, which others have.
+    """
     told = clocks.seal_ahead(sealed_at(found.seal), datetime.now(UTC)) if found.seal is not None else ""
     if told:
         told += "; no reading of before that time counts for a receipt: if this one is right, the origin seals again"
@@ -463,7 +467,8 @@ def seal_notices(found: Survey) -> list[str]:
         if view.name not in whole  # beside one that has it all nothing is written to it
     ]
     return (
-        [told] * bool(told)
+        survey_mixed.told(found)
+        + [told] * bool(told)
         + made
         + [
             f"{view.mount}: {view.name} has no copy of the seal, and others here have it: it was not attached when the"

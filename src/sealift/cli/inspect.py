@@ -168,6 +168,7 @@ def _verdict(report: InspectReport) -> str:
 
 def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     """What the one who stands there is to do; nothing where there is nothing to do."""
+    from sealift.stages.verify_names import HALF
     from sealift.stages.verify_report import VerifyReport
 
     yield from of_signatures(report)
@@ -214,7 +215,10 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     if any(fault.kind in {"undeclared", "two-manifests"} for fault in faults):
         yield "ask the origin about what is undeclared or signed twice, before you go on"
     yield from _of_mending(report, faults, far)
-    if any(_is_unnamed(fault) for fault in faults):
+    if halves := [fault for fault in faults if fault.detail == HALF]:
+        parts = f"{len(halves):,} of its parts (NAME.part)" if len(halves) > 1 else f"{clean(halves[0].path or '')}"
+        yield f"an interrupted write left {parts}: `sealift repair` goes on, and removes what is left of it"
+    if any(_is_unnamed(fault) for fault in faults if fault not in halves):
         yield "nobody signed what is unexpected: move it away, if it is not known to you"
     if report.state == "recoverable" and any(group.missing and BLOCKS not in group.gone for group in report.groups):
         unknown = away - {drive.mount for group in report.groups for drive in group.present}

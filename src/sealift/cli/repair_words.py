@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from sealift.stages.verify_report import Fault, Missing
 
 _NAMED = 10  # groups that are named
-_STRAYS = 5  # files of a drive that nobody signed, and that are named
+_STRAYS = 5  # files of a drive that nobody signed, or that interrupted writes left, and that are named
 _NOT_SIGNED = {"unexpected", "foreign", "replayed"}  # what lies there besides what was signed
 _NOWHERE = "no drive here has it whole"  # as stages/repair_plan.py says it
 _ID = re.compile(r"g([0-9]{1,6})s[0-9]{1,3}")
@@ -63,7 +63,7 @@ _LENGTHS = "; of the rest every file is there in its length, and no more was loo
 def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     """The whole answer; `refusal`: why the same command would not write, which a dry run is not told."""
     echo = click.echo
-    foretells = result.dry_run and (result.repaired_files or result.state == "lost")
+    foretells = result.dry_run and (result.repaired_files or result.removed or result.state == "lost")
     dry = "dry run: " * (result.dry_run and result.state == "damaged")
     besides = f"; of {_of_groups(result)} no drive is here" if result.absent else ""
     echo(_foretold(result) if foretells else f"{dry}{_verdict(result)}{besides}")
@@ -309,6 +309,13 @@ def _written(result: RepairReport) -> Iterator[str]:
         whole = ", rebuilt whole" if drive in result.rebuilt else ""
         count = counted(files[drive, mount], "file")
         yield _clean(f"  {drive} at {mount}: {count}, {common.size_text(total)} {would}{whole}")
+    halves: dict[tuple[str, str], list[str]] = {}
+    for half in result.removed:
+        halves.setdefault((half.drive, half.mount), []).append(half.path)
+    for (drive, mount), paths in halves.items():
+        more = f" and {len(paths) - _STRAYS:,} more (--json names them)" if len(paths) > _STRAYS else ""
+        what = "would be removed" if result.dry_run else "removed"
+        yield _clean(f"  {drive} at {mount}: {what}, left by an interrupted write: {', '.join(paths[:_STRAYS])}{more}")
     if len(result.repaired) < result.repaired_files:
         yield f"  {result.repaired_files:,} files in all"
 
@@ -348,7 +355,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         )
     yield from of_silent(result.left)
     yield from _see_to_hosts(result)
-    if result.dry_run and result.repaired_files:
+    if result.dry_run and (result.repaired_files or result.removed):
         yield f"{refusal}: {refusal.hint}" if refusal else "the same command without --dry-run"
         if result.lost:
             yield _fetch(result)

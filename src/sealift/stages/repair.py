@@ -8,8 +8,9 @@ a file appears under its name when it was proved. The answer speaks of what was 
 else. Where more is lost than parity holds, what is lost is named, all else is repaired, and nothing is harmed. What
 stands in the way of a file stops that file alone, and a drive that cannot be written stops the work on that drive
 alone (repair_unwritable.py). It may be stopped anywhere: the same call goes on. Drives that
-belong to something else (foreign, replayed, two manifests, in conflict) are not written, and files that nobody signed
-are not removed. What is not here: the fetch list (fetch.py), carrying a plan out (repair_group.py), the terminal.
+belong to something else (foreign, replayed, two manifests, in conflict) are not written. What an interrupted write left
+(NAME.part of a file of the drive) is sealift's own, and goes; other files that nobody signed stay. What is not here:
+the fetch list (fetch.py), carrying a plan out (repair_group.py), the terminal.
 """
 
 from __future__ import annotations
@@ -117,8 +118,6 @@ def repair(
         if dry_run:
             plan.known = foretell.known(plan.group, None if targets else seen)
         GroupRepair(plan, files, answer, events, mended, beside, dry_run=dry_run).run()
-    if not dry_run:
-        answer.left = looking.still_there(answer.left, found)
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
     for group in found.groups:
         _judge(group, absent[group.group].without(answer.rebuilt), seen, mended, answer)
@@ -195,7 +194,7 @@ def exit_code(report: RepairReport) -> int:
 
 def _is_damaged(report: RepairReport) -> bool:
     wrong = without_foreign(report.left) or report.missing_here or report.unwritable or report.unreadable
-    return bool(wrong or (report.dry_run and report.repaired_files))
+    return bool(wrong or (report.dry_run and (report.repaired_files or report.removed)))
 
 
 def _waits(report: RepairReport) -> bool:
@@ -215,7 +214,7 @@ def state_of(report: RepairReport) -> str:
         return "rebuilt"
     if report.absent:
         return "unseen"
-    return "repaired" if report.repaired_files else "whole"
+    return "repaired" if report.repaired_files or report.removed else "whole"
 
 
 def _judge(

@@ -28,7 +28,17 @@ from sealift.stages import repair_plan as planning
 from sealift.stages import verify_join as join
 from sealift.stages.rebuild import StripeWork
 from sealift.stages.repair_files import SMALL, note_of, put_note
-from sealift.stages.repair_plan import MAX_LISTED, MET, NOWHERE, GoneFile, InTheWay, Obstacle, Repaired, card_of
+from sealift.stages.repair_plan import (
+    MAX_LISTED,
+    MET,
+    NOWHERE,
+    GoneFile,
+    InTheWay,
+    Obstacle,
+    Removed,
+    Repaired,
+    card_of,
+)
 from sealift.stages.repair_unwritable import Failing, Unreadable, failing, foreseen
 from sealift.stages.verify import run_checks
 from sealift.stages.verify_read import DriveCheck
@@ -75,7 +85,7 @@ class GroupRepair:
         self._at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def run(self) -> None:
-        """Packs first, then small files, the manifest last."""
+        """Packs first, then small files, the manifest last; what interrupted writes left goes."""
         drives = [task.view.drive for task in self._plan.tasks] + [each.drive for each in self._plan.onto]
         try:
             if not self._dry:
@@ -90,6 +100,7 @@ class GroupRepair:
                 self._foresee()
             self._rebuild_packs()
             self._write_small()
+            self._remove_halves()
             self._tell_obstacles()
             self._tell_unwritable()
         finally:
@@ -382,6 +393,33 @@ class GroupRepair:
             why = self._lacking(name)
             kind = next((fault.kind for fault in task.faults if fault.path == name), "rotten")
             self._answer.left.append(join.fault_at(task.view, name.encode(), kind, why, None))
+
+    def _remove_halves(self) -> None:
+        """What was written in this run has taken the place of what was left of it."""
+        for task in self._plan.tasks:
+            drive, todo, kept = task.view.drive, list(task.halves), list[Fault]()
+            with self._caught(drive):
+                while todo and drive not in self._failing:
+                    path = todo[0].path or ""
+                    name = path.removesuffix(PART)
+                    gone = self._dry or (id(drive), name) in self._written or self._abandon(drive, name)
+                    half = todo.pop(0)
+                    if gone:
+                        self._answer.removed.append(Removed(half.drive, half.mount, path))
+                    else:
+                        kept.append(half)
+            self._answer.left += [*kept, *todo]
+
+    @staticmethod
+    def _abandon(drive: Drive, name: str) -> bool:
+        """Whether NAME.part could be removed: not where something stands in the place of NAME."""
+        try:
+            drive.create(name).abandon()
+        except (FormatError, DriveFault) as error:
+            if not is_in_the_way(error):
+                raise
+            return False
+        return True
 
     def _lacking(self, name: str, *, wanted: bool = False) -> str:
         """Why a file could not be had; where every drive carries it and no host keeps it back, the group wants it."""

@@ -213,7 +213,7 @@ def _joined(run: Pass, scope: str) -> RepairReport:
     for host, answer in done:
         for name in ("repaired_files", "rebuilt_blocks", "bytes_read", "bytes_written", "verified_bytes"):
             setattr(joined, name, getattr(joined, name) + getattr(answer, name))
-        for name in ("repaired", "left", "in_the_way", "unwritable", "unreadable", "failing", "away"):
+        for name in ("repaired", "removed", "left", "in_the_way", "unwritable", "unreadable", "failing", "away"):
             rows = [msgspec.structs.replace(each, mount=f"{host.name}:{each.mount}") for each in getattr(answer, name)]
             setattr(joined, name, [*getattr(joined, name), *rows][:MAX_LISTED])
         if joined.signature is None or joined.signature.ok:

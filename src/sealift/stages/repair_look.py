@@ -14,7 +14,6 @@ most of its packs has lost the rest, and is mended. Nothing is written here at a
 
 from __future__ import annotations
 
-import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,9 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from sealift.drives.base import PART
 from sealift.drives.ranges import RemoteDrive
-from sealift.errors import BadInput, DriveFault, FormatError
+from sealift.errors import BadInput
 from sealift.formats import manifest as mf
 from sealift.formats import typed
 from sealift.formats.manifest import PACK_FILE
@@ -387,14 +385,3 @@ def met(found: Survey) -> tuple[list[Fault], list[str]]:
     empty = [fault for fault in faults if fault.kind == "missing" and fault.path == ""]
     lines = [f"no drive of sealift is at {fault.mount}, which gave nothing: {fault.detail}" for fault in empty]
     return [fault for fault in faults if fault not in empty], lines
-
-
-def still_there(left: list[Fault], found: Survey) -> list[Fault]:
-    """Without the half-written files of a run that was killed, in the place of which this one wrote whole ones."""
-    half = [fault for fault in left if fault.kind == "unexpected" and (fault.path or "").endswith(PART)]
-    there: dict[str | None, set[str]] = {}
-    for view in found.views:
-        if any(fault.mount == view.mount for fault in half):
-            with contextlib.suppress(DriveFault, FormatError):
-                there[view.mount] = {os.fsdecode(entry.name) for entry in view.drive.walk(2 * mf.MAX_STRIPES)}
-    return [each for each in left if each not in half or each.path in there.get(each.mount, {each.path})]

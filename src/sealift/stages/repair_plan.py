@@ -28,6 +28,7 @@ from sealift.stages.repair_files import SMALL
 from sealift.stages.repair_look import OTHERS, bag_damage, bag_notices
 from sealift.stages.repair_unwritable import Unreadable, Unwritable  # noqa: TC001 -- msgspec reads them when it runs
 from sealift.stages.verify_join import NO_SEAL, fault_at, rows_of
+from sealift.stages.verify_names import HALF
 from sealift.stages.verify_report import Fault, HostRow, Missing, Signature  # noqa: TC001 -- msgspec reads them
 from sealift.stages.verify_verdict import common_damage, judge
 
@@ -57,6 +58,14 @@ class Repaired(msgspec.Struct):
     mount: str
     path: str
     bytes: int
+
+
+class Removed(msgspec.Struct):
+    """What an interrupted write had left of a file of a drive, and that was removed, or would be."""
+
+    drive: str
+    mount: str
+    path: str
 
 
 class LostBlocks(msgspec.Struct):
@@ -106,6 +115,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     rebuilt: list[str] = []  # those of them that are whole
     repaired: list[Repaired] = []
     repaired_files: int = 0
+    removed: list[Removed] = []
     rebuilt_blocks: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
@@ -165,6 +175,7 @@ class Task(NamedTuple):
     damage: Damage
     faults: Sequence[Fault] = ()
     made: bool = False
+    halves: Sequence[Fault] = ()  # what interrupted writes left
 
 
 class Onto(NamedTuple):
@@ -445,7 +456,8 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         others: list[Fault] = []
         for fault in each.faults:
             (mended if _is_mended(fault, each.group, each.slot) else others).append(fault)
-        answer.left += others[:room]
+        halves = [fault for fault in others if fault.detail == HALF]
+        answer.left += [fault for fault in others if fault not in halves][:room]
         paths = {fault.path for fault in mended if fault.path}
         stripes = {int(match[2]) for path in paths if (match := mf.PACK_FILE.fullmatch(path))} | set(each.damage)
         if id(each.view) in unsealed:
@@ -453,11 +465,11 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         elif found.trusted is not None and (not each.view.small or found.seal_source == "file"):  # maybe none has it
             paths |= {name for name in mf.SEAL_FILES if _has_not(each.view.drive, name)}
         small = [name for name in SMALL if name in paths]
-        if stripes or small:
+        if stripes or small or halves:
             of_group = plans.setdefault(id(each.group), Plan(each.group))
             own = _own(each.group, each.slot, stripes)
             made = bool(each.damage) and _has_no_pack(each.view.drive, each.slot, each.group.manifest)
-            of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended, made))
+            of_group.tasks.append(Task(each.view, each.slot, own, small, each.damage, mended, made, halves))
     return list(plans.values())
 
 

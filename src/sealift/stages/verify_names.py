@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAX_UNEXPECTED = 1000  # that are named; more are counted
 MAX_STRANGE = 10_000  # that are listed besides packs and their folders
 UNNAMED = "that the manifest does not name"
+HALF = f"left by an interrupted write {UNNAMED}"  # of a file of this drive: sealift's own, and repair removes it
 MORE = "holds most of"  # what of a folder with more than are named begins with
 _FIXED = {name.encode() for name in mf.FIXED_FILES}
 _FOLDERS = {b"packs", b"index", b"seal"}
@@ -48,9 +49,9 @@ def check(drive: Drive, manifest: Manifest, slot: int, packs: PagedFile, told: D
             if top is not None or entry.name in known:
                 continue
             if len(found) < MAX_UNEXPECTED:
-                left = entry.name.endswith(PART.encode())
-                what = "left by an interrupted write" if left else KIND_WORDS[entry.kind]
-                found[entry.name] = f"{what} {UNNAMED}"
+                whole = entry.name.removesuffix(PART.encode())
+                half = whole != entry.name and _belongs(whole, entry.kind, manifest, slot, packs)
+                found[entry.name] = HALF if half else f"{KIND_WORDS[entry.kind]} {UNNAMED}"
             else:
                 omitted += 1
                 more = f"{omitted:,} more"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -207,3 +208,29 @@ def test_a_hostile_label_does_not_reach_the_terminal(capsys, tmp_path):
     words = capsys.readouterr().out
     assert "\x1b" not in words
     assert "\u202e" not in words
+
+
+@pytest.mark.parametrize("what", ["pipe", "gone", "small"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_second_copy_of_a_drive_that_lacks_something_is_pulled(tmp_path, capsys, monkeypatch, what, turned):
+    """As verify and repair say, with their code; it was 3, with `sealift repair`, which writes nothing on it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    fleet = fleets.make(tmp_path / "mnt", seed=38, lengths=[[BLOCK + 5, 50], [70, 60]])
+    (tmp_path / "signers").write_bytes(fleet.allowed_bytes)
+    twin = str(tmp_path / "twin")
+    shutil.copytree(fleet.mount(0, 1), twin)
+    victim = Path(twin, "sealift", mf.SUMS if what == "small" else mf.pack_name(0, mf.role_of(0, 1, 3), 2))
+    victim.unlink()
+    if what == "pipe":
+        os.mkfifo(victim)
+    mounts = [*fleet.mounts, twin][:: -1 if turned else 1]
+    for command in ("inspect", "verify", "repair"):
+        assert sealift([command, *mounts, "--allowed-signers", str(tmp_path / "signers")]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith(("complete", "intact", "whole"))
+        assert "repair` makes" not in out
+        if command != "repair":
+            has = "has all of g0s1, by name and length" if command == "inspect" else "is g0s1 as it was signed"
+            assert f"next: pull {twin}, and only that: {fleet.mount(0, 1)} {has}" in out
+        assert "are both" not in out
+    assert not victim.is_file()

@@ -119,8 +119,11 @@ def _faults(found: Survey, checks: list[DriveCheck], reports: Sequence[tuple[str
     by_view = {id(check.view): check for check in checks}
     faults: list[Fault] = []
     for view in found.views:
-        faults += [join.fault(view, problem) for problem in view.problems]
         check = by_view.get(id(view))
+        if check is not None and (old := join.superseded(check, checks)) is not None:
+            faults.append(old)
+            continue
+        faults += [join.fault(view, problem) for problem in view.problems]
         if check is not None:
             faults += [join.fault_at(view, each.path, each.kind, each.detail, each.block) for each in check.faults]
     return faults + join.part_faults(reports)
@@ -151,7 +154,7 @@ def _notices(found: Survey, checks: list[DriveCheck]) -> list[str]:
     notices += join.seal_notices(found)
     first: dict[tuple[int, int], DriveCheck] = {}
     for check in checks:
-        if check.view.apart:
+        if check.view.apart or join.superseded(check, checks) is not None:
             continue
         other = first.setdefault((check.group.group, check.slot), check)
         if other is not check:

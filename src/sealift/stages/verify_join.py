@@ -208,10 +208,10 @@ class Case:
 
 
 def superseded(check: DriveCheck, checks: Sequence[DriveCheck]) -> Fault | None:
-    """All that is to be said of a drive that is not as signed, where another here in the same slot is, to its last bit.
+    """All that is to be said of a drive that is not as signed, where another here in the same slot is.
 
-    It is an old copy, one that was replaced, or one that is damaged: nothing depends on it, and the verdict is that of
-    the good one.
+    To its last bit where they were read, else by names and lengths. It is an old copy, one that was replaced, or one
+    that is damaged: nothing depends on it, and the verdict is that of the good one.
     """
     same = [each for each in checks if (each.group, each.slot) == (check.group, check.slot) and each is not check]
     good = next((each for each in same if _is_good(each)), None)
@@ -220,12 +220,15 @@ def superseded(check: DriveCheck, checks: Sequence[DriveCheck]) -> Fault | None:
     if check.away is not None or any(each.kind == "unreached" for each in check.view.problems):
         return None  # nothing is known of it
     row = check.group.manifest.drives[check.slot].id
-    detail = f"{good.view.mount} is {row} as it was signed, and this is not: an old, a replaced or a damaged copy of it"
+    why = f"is {row} as it was signed, and this is not"
+    if good.read_at is None:  # inspect: nobody has read it
+        why = f"has all of {row}, by name and length, and this has not"
+    detail = f"{good.view.mount} {why}: an old, a replaced or a damaged copy of it"
     return fault_at(check.view, b"drive.json", "superseded", detail, None)
 
 
 def _is_good(check: DriveCheck) -> bool:
-    """Whether nothing is wrong with a drive that was read to its end."""
+    """Whether nothing is wrong with a drive, as far as it was looked at."""
     return not (check.damage or check.faults or check.omitted or check.view.problems or check.away)
 
 

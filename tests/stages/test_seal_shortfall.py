@@ -11,9 +11,11 @@ from msgspec.structs import replace
 from test_seal_stage import Yard
 
 from sealift.cli import status as status_cli
+from sealift.cli import verify as verify_cli
 from sealift.errors import FormatError
 from sealift.formats import seal as seals
 from sealift.formats.seal import Shortfall
+from sealift.stages import verify
 from sealift.stages.pack import run as packing
 from sealift.stages.status import look
 
@@ -69,6 +71,15 @@ def test_what_was_not_packed_is_counted_and_told(yard):
         "of the source 3 paths are not packed; 1 file is not whole, with zeros for what could not be read; 2 files "
         "are packed as read"
     )
+
+
+def test_the_destination_is_told_how_much_it_will_not_find(yard, capsys):
+    yard.seal(*yard.mounts)
+    report = verify.verify(yard.mounts, allowed=yard.allowed)
+    assert report.seal.shortfall == Shortfall(skipped=3, incomplete=1, changed=2)
+    assert report.state == "intact"
+    verify_cli._show(report)
+    assert "of the source, the origin says, 3 paths are not packed; 1 file is not whole" in capsys.readouterr().out
 
 
 def test_status_names_all_of_it(yard, capsys):

@@ -473,6 +473,8 @@ def show_head(report: InspectReport | VerifyReport, verdict: str) -> None:
                 f"SUPERSEDED: {newer.mount} has a seal that holds, of revision {newer.revision}, in place of this one"
             )
             click.echo(clean(f"{what}: give that (--seal {newer.mount}); nothing is received or freed by this one"))
+        if seal.shortfall is not None:
+            click.echo(f"of the source, the origin says, {seal.shortfall.words}: the origin knows their names")
     else:
         click.echo(f"shipment {report.shipment or 'unknown'}: NO SEAL, so whole groups may be missing unnoticed")
     if only_unsigned(report):

@@ -516,6 +516,7 @@ def seal_report(found: Survey, reports: Sequence[tuple[str, Report]] = ()) -> Se
         officer=trusted.officer if trusted else None,
         in_reply_to=seal.in_reply_to.consignment_id if seal.in_reply_to else None,
         superseded_by=max(newer, key=lambda each: each.revision, default=None),
+        shortfall=seal.shortfall or None,
     )
 
 

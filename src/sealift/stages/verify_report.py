@@ -19,6 +19,7 @@ from sealift.errors import BadInput, FormatError
 from sealift.formats import manifest as mf
 from sealift.formats import typed
 from sealift.formats.manifest import MAX_DRIVES, MAX_STRIPES, Count, Hex32, ShipmentId
+from sealift.formats.seal import Shortfall  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.reading.survey_views import ProblemKind  # noqa: TC001 -- msgspec reads it when it runs
 from sealift.stages.verify_verdict import LAST
 from sealift.trade.receipt import ReadFrom, TimeText, instant
@@ -96,6 +97,7 @@ class SealReport(_Base, kw_only=True):
     officer: _Words | None
     in_reply_to: _Words | None = None  # of a return leg: the consignment that it answers
     superseded_by: SupersededBy | None = None
+    shortfall: Shortfall | None = None  # what of the source is not in the shipment, or not as it was
 
 
 class Answers(_Base, kw_only=True):

@@ -170,7 +170,10 @@ def test_differences_are_those_of_two_sets(tmp_path, monkeypatch, seed, step):
         then, now = sides[0][path], sides[1][path]
         if then[0] != now[0] or (now[0] != DIRECTORY and then != now):
             wanted[path] = again.REWRITTEN
-    told = [(path, what, what != again.CAME and bool(owed[path])) for path, what in sorted(wanted.items())]
+    told = [
+        (path, what, sides[0][path][1] if what != again.CAME and owed[path] else None)
+        for path, what in sorted(wanted.items())
+    ]
     assert list(again._differences(batches)) == told
     with Sorter(again._SCHEMA, ("path", "side"), str(tmp_path)) as sorter:
         for batch in draw.sample(batches, len(batches)):

@@ -13,7 +13,9 @@ from loops import loops
 from test_source_misbehaves import packed_after
 
 from sealift.errors import BadInput, SourceFault
-from sealift.stages.pack import unread, work
+from sealift.stages.pack import source as sources
+from sealift.stages.pack import work
+from sealift.stages.pack.unread import Unread
 
 _SHUTDOWN, _NO_LOG = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN
 
@@ -121,10 +123,10 @@ def test_a_medium_that_dies_under_the_source_stops_the_packing_which_goes_on_whe
         shipments.same(source, tmp_path / "out")
 
 
-def pack(members=0, size=0, skipped=(), failing=0, failing_bytes=0):
+def pack(members=0, size=0, skipped=(), unread=0, failing=0, failing_bytes=0):
     return SimpleNamespace(
-        members=members, source_bytes=size, skipped=[(path, "why") for path in skipped], failing=failing,
-        failing_bytes=failing_bytes,
+        members=members, source_bytes=size, skipped=[(path, "why") for path in skipped], unread=unread,
+        failing=list(skipped)[:failing], failing_bytes=failing_bytes,
     )  # fmt: skip
 
 
@@ -140,23 +142,122 @@ GIB = 1 << 30
     ("packs", "queue", "stops"),
     [
         ([pack(1, 10), pack()], NOTHING, False),
-        ([pack(0, 0, names(1))], NOTHING, False),  # the last file of all went
-        ([pack(9, 90, names(99))], NOTHING, False),
-        ([pack(899, 90, names(100))], NOTHING, True),
-        ([pack(900, 90, names(100))], NOTHING, False),
+        ([pack(0, 0, names(1), 5)], NOTHING, False),  # the last file of all went
+        ([pack(0, 0, names(2), 5)], NOTHING, False),
+        ([pack(0, 0, names(3), 5)], NOTHING, True),
+        ([pack(9, 90, names(99), 9)], NOTHING, False),  # many, and next to nothing of the bytes
+        ([pack(899, 90, names(100), 9)], NOTHING, True),
+        ([pack(900, 90, names(100), 9)], NOTHING, False),
         ([pack(400, 1, names(50)), pack(400, 1, names(50, "g"))], NOTHING, True),
-        ([pack(5, GIB, [b"one"] * 200, 1, 200)], NOTHING, False),  # one file with a bad region
-        ([pack(10, GIB, names(2), 2, 2000)], NOTHING, False),
-        ([pack(10, GIB, names(3), 3, 3000)], NOTHING, True),
-        ([pack(28, GIB, names(3), 3, 3000)], NOTHING, False),
-        ([pack(1, 6 * GIB, names(1), 1, GIB)], NOTHING, True),
-        ([pack(1, 6 * GIB, names(1), 1, GIB // 2)], NOTHING, False),
-        ([pack(1, GIB)], pack(0, 0, names(1), 1, GIB), True),
+        ([pack(5, GIB, [b"one"] * 200, GIB, 1, 200)], NOTHING, False),  # one file with a bad region
+        ([pack(1, GIB, [b"cut"], GIB, 1, 200), pack(1, GIB, [b"cut"], GIB, 1, 200)], NOTHING, False),
+        ([pack(10, GIB, names(2), 2000, 2, 2000)], NOTHING, False),
+        ([pack(4, 6000, names(2), 2000, 2, 2000)], NOTHING, True),
+        ([pack(10, GIB, names(3), 3000, 3, 3000)], NOTHING, True),
+        ([pack(28, GIB, names(3), 3000, 3, 3000)], NOTHING, False),
+        ([pack(1, 6 * GIB, names(1), GIB, 1, GIB)], NOTHING, True),
+        ([pack(1, 9 * GIB, names(1), GIB // 2, 1, GIB // 2)], NOTHING, False),
+        ([pack(1, GIB)], pack(0, 0, names(1), GIB, 1, GIB), True),
     ],
 )
 def test_when_a_stripe_is_not_to_be_kept(packs, queue, stops):
     if not stops:
-        unread.require(0, 7, packs, queue)
+        Unread(0).require(7, packs, queue)
         return
     with pytest.raises(SourceFault, match=r"that stripe 7 of group 0 is made of"):
-        unread.require(0, 7, packs, queue)
+        Unread(0).require(7, packs, queue)
+
+
+def test_what_is_too_little_in_each_stripe_is_too_much_in_all_of_them():
+    """A folder of large files that is not mounted any more: one of them in each stripe."""
+    run = Unread(0)
+    run.require(0, [pack(9, 100)], NOTHING)
+    run.require(1, [pack(9, 100)], pack(0, 0, [b"a"], 50))
+    run.require(2, [pack(9, 100)], pack(0, 0, [b"b"], 50))
+    with pytest.raises(SourceFault):
+        run.require(3, [pack(9, 100)], pack(0, 0, [b"c"], 50))
+
+
+def test_one_file_that_went_stops_nothing_however_many_stripes_it_was_cut_into():
+    run = Unread(0)
+    for stripe in range(200):
+        run.require(stripe, [pack(1, 100, [b"cut"], 100)], NOTHING)
+
+
+def test_a_folder_of_large_files_that_is_not_mounted_any_more_is_seen_beside_many_small_ones(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    for number in range(300):
+        shipments.write(source / f"a{number:03d}", b"small")
+    for number in range(4):
+        shipments.write(source / "zsub" / f"{number}", os.urandom(900_000))
+    origin = shipments.Origin(tmp_path / "origin", source, 2, 1, 2)
+    first_group_alone(origin, monkeypatch)
+    for number in range(4):
+        (source / "zsub" / f"{number}").unlink()
+    with pytest.raises(BadInput, match=r"gone since the source was listed at \S+ \([\d,]+ bytes\), such as 'zsub/"):
+        origin.pack()
+
+
+def test_a_few_small_ones_that_went_of_few_stop_nothing(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    for number in range(5):
+        shipments.write(source / f"f{number}", os.urandom(700_000))
+    origin = shipments.Origin(tmp_path / "origin", source, 2, 1, 2)
+    first_group_alone(origin, monkeypatch)
+    (source / "f4").unlink()
+    assert [path for path, _ in origin.pack().skipped] == [b"f4"]
+
+
+def test_a_file_is_packed_by_another_of_its_names_where_the_first_one_went(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    shipments.write(source / "a-small", b"content" * 100)
+    shipments.write(source / "b-cut", os.urandom(5 * shipments.MIB))
+    for name in ("a-small", "b-cut"):
+        for number in range(3):
+            (source / f"z-{name}-{number}").hardlink_to(source / name)
+    content = {name: (source / name).read_bytes() for name in ("a-small", "b-cut")}
+    origin = shipments.Origin(tmp_path / "origin", source, 2, 1)
+
+    def change():
+        for name in content:
+            (source / name).unlink()
+        (source / "z-b-cut-1").unlink()
+
+    result = packed_after(origin, monkeypatch, change)
+    assert ([path for path, _ in result.skipped], result.incomplete, result.changed) == ([b"z-b-cut-1"], [], [])
+    origin.unpack(tmp_path / "out")
+    for name, data in content.items():
+        assert (tmp_path / "out" / name).read_bytes() == data
+        assert (tmp_path / "out" / f"z-{name}-2").read_bytes() == data
+
+
+def test_another_name_that_is_another_file_by_now_is_not_taken_for_it(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    shipments.write(source / "a", b"content" * 100)
+    shipments.write(source / "steady", b"steady")
+    (source / "z").hardlink_to(source / "a")
+    origin = shipments.Origin(tmp_path / "origin", source, 2, 1)
+
+    def change():
+        (source / "a").unlink()
+        (source / "z").unlink()
+        shipments.write(source / "z", b"another")
+
+    result = packed_after(origin, monkeypatch, change)
+    assert [path for path, _ in result.skipped] == [b"a", b"z"]
+
+
+def test_a_filesystem_that_failed_meanwhile_says_that_a_file_is_not_as_it_was_scanned(tmp_path):
+    shipments.write(tmp_path / "f", b"content")
+    opened = sources.File(os.open(tmp_path / "f", os.O_RDONLY))
+    status = os.stat(tmp_path / "f")
+    unit = SimpleNamespace(size=7, mtime=status.st_mtime_ns)
+    assert opened.same(unit)
+    opened.close()
+    assert not opened.same(unit)  # EBADF stands for EIO
+
+
+def test_a_source_that_cannot_be_looked_at_is_said_why(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(BadInput, match="too many levels of symbolic links"):
+        sources.Directory(os.fsencode(tmp_path / "loop")).check()

@@ -755,7 +755,7 @@ def test_freed_before_everything_was_verified_is_named(voyage, files):
 
 def test_freed_with_a_shortfall_that_the_seal_does_not_state_is_named(voyage, files):
     path = f"{AT}source-release.1.json"
-    said = resigned(voyage, files, path, "ed", shortfall=seals.Shortfall(skipped=1, incomplete=0, changed=0))
+    said = resigned(voyage, files, path, "ed", shortfall=seals.Shortfall(skipped=1, incomplete=0, changed=0, later=0))
     assert "it contradicts the seal that it names" in sentences(verify(voyage, said), path)
 
 

@@ -125,7 +125,9 @@ def packing(plan, consignment="SL-2026-PLAN"):
         for group in range(plan.groups)
     ]
     config = status.Config("cd072cd8be6f9f62", consignment, "/data", [], plan.parity, groups)
-    return lambda _state: status.Status(config, [], running=False, sealed=False, told=Told([], [], []), read_back={})
+    return lambda _state: status.Status(
+        config, [], running=False, sealed=False, later=0, told=Told([], [], []), read_back={}
+    )
 
 
 def test_the_shipment_is_that_of_the_packing(plan, monkeypatch):

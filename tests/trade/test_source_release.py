@@ -68,7 +68,7 @@ def drive_is(state, group=0, slot=1, of_group="rebuilt"):
 
 
 def test_a_source_of_which_not_all_was_sent_is_freed_only_where_that_is_accepted(tmp_path, capsys):
-    shortfall = seals.Shortfall(skipped=41, incomplete=1, changed=0)
+    shortfall = seals.Shortfall(skipped=41, incomplete=1, changed=0, later=0)
     short = WORLD.trusted._replace(seal=msgspec.structs.replace(WORLD.trusted.seal, shortfall=shortfall))
     looked = look(file(tmp_path, WHOLE), trusted=short)
     (why,) = looked.objections
@@ -86,7 +86,7 @@ def test_a_source_of_which_not_all_was_sent_is_freed_only_where_that_is_accepted
     assert not release(accepted, tmp_path).new
     cli._show(accepted)
     assert "of the source 41 paths are not packed" in capsys.readouterr().out
-    assert cli.answer(accepted, made)["shortfall"] == {"skipped": 41, "incomplete": 1, "changed": 0}
+    assert cli.answer(accepted, made)["shortfall"] == {"skipped": 41, "incomplete": 1, "changed": 0, "later": 0}
 
 
 def test_a_source_of_which_all_was_sent_is_freed_and_the_statement_says_nothing_of_it(tmp_path):

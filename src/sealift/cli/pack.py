@@ -70,7 +70,7 @@ is more than parity holds, so keep the source; 6: some groups wait for their dri
 
 
 @click.command("pack", help=HELP, short_help="Pack a corpus onto drives.", no_args_is_help=True)
-@click.argument("source", required=False, type=click.Path())
+@click.argument("source", required=False, type=click.Path(readable=False))  # why not, is said in our words
 @planned.option(
     "Follow this plan, shipment.toml: SOURCE, --parity, --group-size, --pack-size, --order, --seed, carriers."
 )

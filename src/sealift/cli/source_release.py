@@ -202,7 +202,8 @@ def _say(looked: Looked, released: Released | None) -> None:
         say(f"{'wrote' if released.new else 'unchanged:'} {released.path} and its signature, of {record.at}")
         if released.superseded:
             say(f"the one that was there is kept as {released.superseded}")
-        say("sealift deletes no source: whoever does shows this statement")
+        say("sealift deletes no source: whoever does shows this statement, and looks first for what came into it since")
+        say("it was listed, which is in no shipment")
     elif looked.may_be_freed:
         say("nothing was written; with --sign-with, --by, --organisation and --contact it is said and signed")
     elif looked.objections:

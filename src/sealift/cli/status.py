@@ -65,6 +65,7 @@ def answer(found: Status) -> dict[str, Any]:
         "changed": len(found.told.changed),
         "incomplete": len(found.told.incomplete),
         "skipped": len(found.told.skipped),
+        "later": found.later,
         "named": [
             {**common.path_fields(path), "what": what, "reason": reason}
             for what, named in (
@@ -144,6 +145,11 @@ def show(found: Status) -> None:
     if found.read_back["found"]:
         say(f"blocks that were not as written: {wrong_text(found.read_back)}")
     _show_told(found.told)
+    if found.later:
+        say(
+            f"{counted(found.later, 'path')} came since it was listed, or changed since, as last seen, and"
+            f" {'is' if found.later == 1 else 'are'} not sent (`sealift pack` once more names them)"
+        )
     waiting = [group for group in found.groups if group.state != "signed"]
     for group in waiting:
         how = "goes on with" if group.state == "packing" else "needs"

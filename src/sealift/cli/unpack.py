@@ -121,6 +121,8 @@ def run(options: Options, doing: str) -> Result:
 
 def answer_of(result: Result) -> dict[str, Any]:
     """What --json prints."""
+    import msgspec
+
     return {
         "files": result.files,
         "bytes": result.size,
@@ -133,6 +135,7 @@ def answer_of(result: Result) -> dict[str, Any]:
         "changed": [common.path_fields(path) for path in result.changed],
         "missing_drives": result.missing_drives,
         "missing_groups": result.missing_groups,
+        "shortfall": msgspec.to_builtins(result.shortfall),
         "reply_signer": result.reply_signer,
         "ignored": ignored_of(result.ignored),
         "locations": [
@@ -176,6 +179,8 @@ def tell(result: Result, target: str) -> None:
         f"{counted(result.files, 'file')}, {common.size_text(result.size)} in {target}, "
         f"{common.duration_text(result.seconds)}, {rate_text(rate)}"
     )
+    if result.shortfall is not None:
+        common.say(f"of the source, the origin says, {result.shortfall.words}: the origin knows their names")
     if result.reply_signer is not None:
         common.say(f"the answer to the shipment of --in-reply-to, signed by {result.reply_signer}, whom it accepts")
     if result.rebuilt_blocks:

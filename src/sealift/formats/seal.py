@@ -93,22 +93,25 @@ class Shortfall(Record, frozen=True, kw_only=True):
     """What of the source as it was listed is not in the shipment, or not as it is there; the origin knows the names.
 
     `skipped` are paths in no pack; `incomplete` files in which zeros stand for what could not be read; `changed` files
-    that were otherwise by then, and are packed as they were read. Not all are 0.
+    that were otherwise by then, and are packed as they were read; `later` paths that came since the source was listed,
+    or were rewritten since they were packed, when it was looked at last. Not all are 0.
     """
 
     skipped: Count
     incomplete: Count
     changed: Count
+    later: Count
 
     @property
     def words(self) -> str:
         """For people, as the end of a sentence that begins with the source."""
         each = (
-            (self.skipped, "path", "not packed"),
-            (self.incomplete, "file", "not whole, with zeros for what could not be read"),
-            (self.changed, "file", "packed as read, for they changed meanwhile"),
+            (self.skipped, "path", "{} not packed"),
+            (self.incomplete, "file", "{} not whole, with zeros for what could not be read"),
+            (self.changed, "file", "changed meanwhile and {} packed as read"),
+            (self.later, "path", "came since it was listed, or changed since, and {} not sent"),
         )
-        return "; ".join(f"{counted(n, of)} {'is' if n == 1 else 'are'} {what}" for n, of, what in each if n)
+        return "; ".join(f"{counted(n, of)} {what.format('is' if n == 1 else 'are')}" for n, of, what in each if n)
 
 
 class Seal(Record, frozen=True, kw_only=True):
@@ -156,7 +159,7 @@ def decode_seal(data: bytes) -> Seal:
         raise FormatError("seal.json: a group's drives do not fit its geometry")
     if any(group.first_sealed_at and group.first_sealed_at >= seal.sealed_at for group in seal.groups):
         raise FormatError("seal.json: a manifest was first sealed when this seal was made, or later")
-    if seal.shortfall and not any((seal.shortfall.skipped, seal.shortfall.incomplete, seal.shortfall.changed)):
+    if seal.shortfall and not any(structs.astuple(seal.shortfall)):
         raise FormatError("seal.json: a shortfall of nothing")
     if seal.in_reply_to and seal.return_:
         raise FormatError("seal.json: a return leg is not answered, and names nobody who may")

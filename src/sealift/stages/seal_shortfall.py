@@ -3,6 +3,7 @@
     listed      paths that the scan dealt to a group, in every state folder, and that its manifest does not count
     not listed  what the walk met and could not carry: no permission, names that are too long. Not what holds no bytes
     told        files that are not whole, or changed meanwhile, by the journals of the state folders that are given
+    later       what came since, or was rewritten, by the look of the one that saw most of it
 
 Of a group that was packed by a state folder which is not given, or is lost, only the first is known.
 """
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 def shortfall(states: Sequence[str], groups: Sequence[Packed]) -> Shortfall | UnsetType:
     """Of all `groups` of a shipment, in order, and their state folders; UNSET where nothing is known to lack."""
-    each = [look(state).told for state in dict.fromkeys(states)]
+    each = [look(state) for state in dict.fromkeys(states)]
     summaries = [found for state in states if (found := _summary(state, groups[0].manifest.scan)) is not None]
     if summaries:
         summary = summaries[0]
@@ -37,12 +38,13 @@ def shortfall(states: Sequence[str], groups: Sequence[Packed]) -> Shortfall | Un
         for share, packed in zip(summary.shares, groups, strict=True):
             skipped += max(0, share.members - packed.manifest.totals.files)
     else:
-        skipped = len({path for found in each for path, _ in found.skipped})
-    incomplete = {path for found in each for path, _ in found.incomplete}
-    changed = {path for found in each for path in found.changed} - incomplete
-    if not (skipped or incomplete or changed):
+        skipped = len({path for found in each for path, _ in found.told.skipped})
+    incomplete = {path for found in each for path, _ in found.told.incomplete}
+    changed = {path for found in each for path in found.told.changed} - incomplete
+    later = max(found.later for found in each)
+    if not (skipped or incomplete or changed or later):
         return UNSET
-    return Shortfall(skipped=skipped, incomplete=len(incomplete), changed=len(changed))
+    return Shortfall(skipped=skipped, incomplete=len(incomplete), changed=len(changed), later=later)
 
 
 def _summary(state: str, scan: str) -> Summary | None:

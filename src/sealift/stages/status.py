@@ -148,6 +148,7 @@ class Status(msgspec.Struct, frozen=True):
     groups: list[GroupStatus]
     running: bool
     sealed: bool
+    later: int  # paths that came since the source was listed, or were rewritten since they were packed, as last seen
     told: Told  # what befell members; skipped, too, what the scan could not carry
     read_back: dict[str, Any]
 
@@ -185,6 +186,7 @@ def look(state: str) -> Status:
             gone = {number: _gone(db, number) for number in range(len(config.groups))}
             since, wrong, lacks = _since(db), _wrong(db), _lacks(db)
             told = Told.of(db.execute(TOLD))
+            later = db.execute("SELECT value FROM settings WHERE name = 'later'").fetchone()
         sizes, skipped = _scanned(state)
         sizes += [0] * len(config.groups)
         groups = [
@@ -230,6 +232,7 @@ def look(state: str) -> Status:
         groups,
         running=_is_running(state),
         sealed=seal_known(state) is not None or os.path.isfile(seal_path(state, config.shipment)),
+        later=int(later[0]) if later else 0,
         told=told._replace(skipped=[*skipped, *told.skipped]),
         read_back=read_back,
     )

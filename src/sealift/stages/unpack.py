@@ -61,7 +61,7 @@ from sealift.stages.unpack_target import Target
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sealift.formats.seal import Seal
+    from sealift.formats.seal import Seal, Shortfall
     from sealift.reading.trust import TrustedSeal
 
 _PATIENCE = 3.0  # seconds for workers to end
@@ -117,6 +117,7 @@ class Result:
     places: list[Place] = field(default_factory=list)  # in other hosts, that gave less than they were asked for
     met: dict[int, dict[str, Met]] = field(default_factory=dict)  # by process
     seconds: float = 0.0
+    shortfall: Shortfall | None = None  # what of the source is not in the shipment, by its seal
     reply_signer: str | None = None  # with `outbound`: which of the signers that it accepts has signed
 
     @property
@@ -129,7 +130,7 @@ def unpack(options: Options, events: Events) -> Result:
     """Restore the shipment, or what matches the patterns, into the target folder; raises SealiftError."""
     begun = time.monotonic()
     shipment = _open(options)
-    result = Result()
+    result = Result(shortfall=shipment.seal.seal.shortfall or None)
     try:
         if options.outbound is not None:
             result.reply_signer = check_reply(shipment.seal, options.outbound, options.later).principal

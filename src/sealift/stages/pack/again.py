@@ -27,6 +27,7 @@ from sealift.stages.pack.deal import group_file
 from sealift.stages.pack.scan import SUMMARY, rows_of
 from sealift.stages.pack.sealed import seals_of
 from sealift.stages.pack.source import is_store
+from sealift.stages.pack.walk import HOLDS_NOTHING
 from sealift.stages.sorting import Sorter
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from sealift.stages.pack.walk import Seen
     from sealift.stages.pack.work import Work
 
+LATER = "later"  # setting of the journal: Since.later, when the source was looked at last
 MOST = 1000  # names of each kind that are kept
-_MANY = 10  # one in so many of all that was listed
+_PART = 10  # one in so many of all that was listed, or one in two of what is still to be packed,
+_FEW = 3  # and this many paths, or two that are as much of the bytes; or more than half of all is gone
 CAME, GONE, REWRITTEN = "came", "is gone", "was rewritten"
 _LISTED, _NOW = 0, 1
 _OWN = ("kind", "size", "mtime")
@@ -53,10 +56,12 @@ class Since(msgspec.Struct):
     gone: int = 0
     rewritten: int = 0
     paths: list[tuple[bytes, str]] = []
-    listed: int = 0  # how many paths were
-    owed: int = 0  # of them are in groups that are not signed, and not packed yet
-    missing: int = 0  # of these are gone
+    listed: tuple[int, int] = (0, 0)  # how many paths, and bytes of them, were
+    owed: tuple[int, int] = (0, 0)  # of them are in groups that are not signed, and not packed yet
+    missing: tuple[int, int] = (0, 0)  # of these are gone
     first_missing: bytes = b""
+    later: int = 0  # paths that came, or were rewritten after they were packed
+    unread: list[tuple[bytes, str]] = []  # what could not be looked at, and why: the first ones
 
     @property
     def total(self) -> int:
@@ -71,7 +76,8 @@ class Since(msgspec.Struct):
     @property
     def counts(self) -> str:
         """In words."""
-        each = ((self.came, "came"), (self.gone, "went"), (self.rewritten, "were rewritten"))
+        was = "was rewritten" if self.rewritten == 1 else "were rewritten"
+        each = ((self.came, "came"), (self.gone, "went"), (self.rewritten, was))
         return ", ".join(f"{count:,} {what}" for count, what in each if count)
 
 
@@ -88,30 +94,45 @@ def look_again(work: Work, seen: Iterable[Seen]) -> Since | None:
         )
         return None
     files = size = 0
+    unread: list[tuple[bytes, str]] = []
 
     def now() -> Iterator[pa.RecordBatch]:
         nonlocal files, size
         for batch in seen:
+            unread.extend(each for each in batch.skipped if each[1] not in HOLDS_NOTHING and len(unread) < _FEW)
             rows = rows_of(batch)
             files += int(np.count_nonzero(np.asarray(rows.column("kind")) != DIRECTORY))
             size += int(np.asarray(rows.column("size")).sum())
             work.events.scanning(files, size)
             yield rows
 
-    return _compared(work, work.summary, now())
+    since = _compared(work, work.summary, now())
+    if since is not None:
+        since.unread = unread
+    work.journal.set(LATER, b"%d" % (since.later if since else 0))
+    return since
 
 
 def require(work: Work, since: Since) -> None:
     """BadInput where so much of what is still to be packed is gone that the source may not be there, or not whole."""
-    if work.options.accept_missing or (_MANY * since.missing <= since.listed and 2 * since.missing <= since.owed):
+    if work.options.accept_missing or not _is_a_hole(since):
         return
+    (missing, size), (owed, _) = since.missing, since.owed
+    why = "".join(f". {os.fsdecode(path)!r}: {reason}" for path, reason in since.unread[:1])
     raise BadInput(
-        f"{work.options.source}: of {counted(since.owed, 'path')} still to be packed {since.missing:,} "
-        f"{'is' if since.missing == 1 else 'are'} gone since the source was listed at {since.listed_at}, such as "
-        f"{os.fsdecode(since.first_missing)!r}. nothing was written, and what was packed before is safe",
+        f"{work.options.source}: of {counted(owed, 'path')} still to be packed {missing:,} "
+        f"{'is' if missing == 1 else 'are'} gone since the source was listed at {since.listed_at} ({size:,} bytes), "
+        f"such as {os.fsdecode(since.first_missing)!r}{why}. nothing was written, and what was packed before is safe",
         hint="is it mounted there, with all that belongs to it? then the same command goes on. if that is meant to be "
         "gone, --accept-missing packs what is left, and names what is not",
     )
+
+
+def _is_a_hole(since: Since) -> bool:
+    (missing, size), (owed, owed_size), (listed, listed_size) = since.missing, since.owed, since.listed
+    by_paths = missing >= _FEW and (_PART * missing > listed or 2 * missing > owed)
+    by_bytes = missing >= _FEW - 1 and (_PART * size > listed_size or 2 * size > owed_size)
+    return by_paths or by_bytes or (missing > 0 and 2 * since.gone > listed)
 
 
 def since_then(work: Work, summary: Summary, own: str, refusal: Refused) -> Since | None:
@@ -140,23 +161,25 @@ def _compared(work: Work, summary: Summary, now: Iterable[pa.RecordBatch]) -> Si
     with Sorter(_SCHEMA, ("path", "side"), work.scan_folder) as rows:
         for group, share in enumerate(summary.shares):
             state = work.journal.group(group)
-            count, packed = share.members + share.directories, state.cursor.row
-            since.listed += count
-            since.owed += 0 if state.state == "signed" else count - packed
+            packed = share.members + share.directories if state.state == "signed" else state.cursor.row
             for batch in _listed(work.scan_folder, group):
-                owed = 0 if state.state == "signed" else max(0, batch.num_rows - max(0, packed))
-                rows.add(_side(batch, _LISTED, owed))
+                owed = max(0, batch.num_rows - max(0, packed))
+                side = _side(batch, _LISTED, owed)
+                rows.add(side)
+                since.listed = _plus(since.listed, batch.num_rows, _bytes(side))
+                since.owed = _plus(since.owed, owed, _bytes(side.slice(batch.num_rows - owed)))
                 packed -= batch.num_rows
         for batch in now:
             rows.add(_side(batch, _NOW))
-        for path, what, owed in _differences(rows.batches()):
+        for path, what, size in _differences(rows.batches()):
             if path in known or (what == CAME and work.options.only is not None):
                 continue
             since.came += what == CAME
             since.gone += what == GONE
             since.rewritten += what == REWRITTEN
-            if what == GONE and owed:
-                since.missing += 1
+            since.later += what == CAME or (what == REWRITTEN and size is None)
+            if what == GONE and size is not None:
+                since.missing = _plus(since.missing, 1, size)
                 since.first_missing = since.first_missing or path
             kept[what] += 1
             if kept[what] <= MOST:
@@ -167,6 +190,15 @@ def _compared(work: Work, summary: Summary, now: Iterable[pa.RecordBatch]) -> Si
             " at the end"
         )
     return since if since.total else None
+
+
+def _plus(sums: tuple[int, int], paths: int, size: int) -> tuple[int, int]:
+    return sums[0] + paths, sums[1] + size
+
+
+def _bytes(rows: pa.RecordBatch) -> int:
+    """Of files; another name of one has none of its own."""
+    return int(np.maximum(np.asarray(rows.column("size")), 0).sum())
 
 
 def _listed(folder: str, group: int) -> Iterator[pa.RecordBatch]:
@@ -190,8 +222,8 @@ def _side(batch: pa.RecordBatch, side: int, owed: int = 0) -> pa.RecordBatch:
     return pa.record_batch([columns[name].cast(_SCHEMA.field(name).type) for name in _SCHEMA.names], schema=_SCHEMA)
 
 
-def _differences(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[bytes, str, bool]]:
-    """Paths that are on one side alone, or not the same on both, in order, and whether they are still to be packed.
+def _differences(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[bytes, str, int | None]]:
+    """Paths that are on one side alone, or not the same on both, in order; and their bytes, if still to be packed.
 
     Rows come by path and side.
     """
@@ -209,7 +241,7 @@ def _differences(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[bytes, str
         yield from _of(held, before, last=True)
 
 
-def _of(rows: pa.RecordBatch, before: bytes | None, *, last: bool) -> Iterator[tuple[bytes, str, bool]]:
+def _of(rows: pa.RecordBatch, before: bytes | None, *, last: bool) -> Iterator[tuple[bytes, str, int | None]]:
     """Of all rows but the last one, which is held; or of that one."""
     count, paths = rows.num_rows, rows.column("path")
     side, owed, kind, size, mtime = (np.asarray(rows.column(name)) for name in ("side", "owed", *_OWN))
@@ -228,4 +260,4 @@ def _of(rows: pa.RecordBatch, before: bytes | None, *, last: bool) -> Iterator[t
         told[-1] = False
     for place in np.flatnonzero(told):
         what = CAME if came[place] else GONE if gone[place] else REWRITTEN
-        yield paths[int(place)].as_py(), what, bool(owed[place])
+        yield paths[int(place)].as_py(), what, max(0, int(size[place])) if owed[place] else None

@@ -75,6 +75,7 @@ class PackBuilder:
         self._segments: list[bytes] = []
         self._changed: list[bytes] = []
         self._skipped: list[tuple[bytes, str]] = []
+        self._unread = 0  # bytes
         self._failing: set[bytes] = set()  # files that the medium of the source did not give
         self._failing_bytes = 0
 
@@ -278,6 +279,7 @@ class PackBuilder:
             flags |= CHANGED
         if count < length:
             content[count:] = bytes(length - count)
+            self._unread += length - count
             flags |= self._lacks(unit, unit.start + count)
         view[head + length :] = bytes(padding)
         if not opened.same(unit):  # as scanned, and not touched until it was read
@@ -367,6 +369,7 @@ class PackBuilder:
             if count == size:
                 return 0
             self._lacks(unit, start + count)
+        self._unread += size - count
         for view in views:
             if count < len(view):
                 view[count:] = bytes(len(view) - count)
@@ -382,6 +385,7 @@ class PackBuilder:
     def _skip(self, unit: Unit, error: OSError) -> None:
         self._skipped += [(name, _reason(error)) for name in (unit.path, *unit.links)]
         self._count_failing(unit, error, unit.length)
+        self._unread += 0 if unit.part else unit.length  # of a segment, zeros are counted
 
     def _count_failing(self, unit: Unit, error: OSError, size: int) -> None:
         if medium_fails(error):
@@ -435,7 +439,7 @@ class PackBuilder:
 
     def _finish(self) -> None:
         if not self._begun:  # an absent pack: length 0 and no file
-            self._channel.send(Ended(self.role, 0, bytes(32), bytes(32), b"", 0, 0, 0, 0, 0, 0, [], [], [], 0, 0))
+            self._channel.send(Ended(self.role, 0, bytes(32), bytes(32), b"", 0, 0, 0, 0, 0, 0, [], [], [], 0, [], 0))
             return
         self._stream.finish()
         digest = self.sink.finish()
@@ -457,7 +461,8 @@ class PackBuilder:
                 self._segments,
                 self._changed,
                 self._skipped,
-                len(self._failing),
+                self._unread,
+                sorted(self._failing),
                 self._failing_bytes,
             )
         )

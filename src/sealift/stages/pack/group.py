@@ -23,7 +23,6 @@ from sealift.errors import SealiftError
 from sealift.formats import age, age_header, index, zstd
 from sealift.formats.index import Row, Rows
 from sealift.formats.sizes import rate_text
-from sealift.stages.pack import unread
 from sealift.stages.pack.copies import StripeCopy, stripe_name
 from sealift.stages.pack.durable import make_folders, sync
 from sealift.stages.pack.follow import FILES, Follower, Packed
@@ -33,6 +32,7 @@ from sealift.stages.pack.journal_rows import PackRow, Slow
 from sealift.stages.pack.readback import BUFFER
 from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
+from sealift.stages.pack.unread import Unread
 from sealift.stages.pack.workers import threads_beside
 from sealift.stages.rates import Rates
 
@@ -92,7 +92,7 @@ class GroupPacker:
         self._fleet, self._journal, self._folder, self._number = fleet, journal, folder, crew.number
         self._crew, self._copies, self._read_back = crew, copies, read_back
         self._progress, self._room, self._between = progress, room, between
-        self._accept_missing = accept_missing
+        self._accept_missing, self._unread = accept_missing, Unread(crew.number)
         self._rates = Rates[int]()
         self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"drive-{slot}") for slot in range(fleet.n)]
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
@@ -163,7 +163,7 @@ class GroupPacker:
                         self._handle(builder, message, writer, queue, rows, ended, columns)
                 writer.drain()
                 if not self._accept_missing:
-                    unread.require(self._number, stripe, list(ended.values()), queue)
+                    self._unread.require(stripe, list(ended.values()), queue)
                 segments = self._segment_rows(ended)
                 if segments:
                     _append_batch(rows, *segments)
@@ -175,7 +175,7 @@ class GroupPacker:
             writer.abandon()
             raise
         ended[0].skipped += queue.skipped
-        queue.skipped, queue.failing, queue.failing_bytes = [], 0, 0
+        queue.skipped, queue.failing, queue.unread, queue.failing_bytes = [], [], 0, 0
         begun, self._begun = self._begun, time.monotonic()
         cursor = queue.cursor
         if not any(end.length for end in ended.values()):

@@ -116,7 +116,8 @@ class UnitQueue:
         self.cursor = cursor
         self.remaining = remaining  # bytes of source not handed out
         self.skipped: list[tuple[bytes, str]] = []  # files that were dropped; whoever commits takes them,
-        self.failing = self.failing_bytes = 0  # and these: of them, what the medium of the source did not give
+        self.failing: list[bytes] = []  # and these: as Ended has them
+        self.unread = self.failing_bytes = 0
         self._samples = self._read_samples(cursor.row)
         self._pending: deque[_Sample | _Run] = deque()
         self._part_names: tuple[bytes, bytes] = (b"", b"")
@@ -214,8 +215,9 @@ class UnitQueue:
             self._reader.require(unit)
         except OSError as error:
             self.skipped += [(path, (error.strerror or str(error)).lower()) for path in (unit.path, *unit.links)]
+            self.unread += unit.length
             if medium_fails(error):
-                self.failing += 1
+                self.failing.append(unit.path)
                 self.failing_bytes += unit.length
             self._pending.popleft()
             self.cursor = Cursor(self.cursor.row + sample.rows)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sealift.errors import BadInput
@@ -201,7 +201,10 @@ class File:
 
     def same(self, unit: Unit) -> bool:
         """As Opened."""
-        status = os.fstat(self._fd)
+        try:
+            status = os.fstat(self._fd)
+        except OSError:  # of a filesystem that failed meanwhile
+            return False
         return (status.st_size, held_time(status.st_mtime_ns)) == (unit.size, unit.mtime)
 
     def is_like(self, other: os.stat_result) -> bool:
@@ -232,7 +235,15 @@ class Directory:
 
     def check(self) -> None:
         """As Source."""
-        if not os.path.isdir(self.name):
+        try:
+            there = stat.S_ISDIR(os.stat(self.name).st_mode)
+        except OSError as error:
+            raise BadInput(
+                f"{os.fsdecode(self.name)}: {(error.strerror or str(error)).lower()}; nothing was written",
+                hint="SOURCE is the folder whose contents are packed, or s3://BUCKET/PREFIX. Is it mounted there, and "
+                "does its medium work?",
+            ) from error
+        if not there:
             raise BadInput(
                 f"{os.fsdecode(self.name)} is no directory",
                 hint="SOURCE is the folder whose contents are packed, or s3://BUCKET/PREFIX",
@@ -285,8 +296,20 @@ class Directory:
         return count == size == status.st_size and stat.S_ISREG(status.st_mode)
 
     def open(self, unit: Unit) -> File:
-        """As Reader."""
-        fd = self._open(unit.path)
+        """As Reader; by another name of the inode, where the first one went and that one is what was scanned."""
+        try:
+            return self._file(unit.path)
+        except OSError:
+            for link in unit.links:
+                with suppress(OSError):
+                    other = self._file(link)
+                    if other.same(unit):
+                        return other
+                    other.close()
+            raise
+
+    def _file(self, path: bytes) -> File:
+        fd = self._open(path)
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 return File(fd)
@@ -304,7 +327,7 @@ class Directory:
 
     def require(self, unit: Unit) -> None:
         """As Reader."""
-        os.close(self._open(unit.path))
+        self.open(unit).close()
 
     def peek(self, path: bytes, tag: bytes, start: int, length: int) -> bytes:
         """As Reader."""

@@ -92,7 +92,8 @@ class Ended(msgspec.Struct, tag="ended", array_like=True):
     segments: list[bytes]  # index rows of segments, msgpack: the coordinator adds the digest of the file
     changed: list[bytes]
     skipped: list[tuple[bytes, str]]
-    failing: int  # files of which the source's medium did not give all,
+    unread: int  # bytes that could not be read, for whatever reason
+    failing: list[bytes]  # files of which the source's medium did not give all,
     failing_bytes: int  # and how much
 
 

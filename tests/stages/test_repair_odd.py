@@ -12,8 +12,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import fleet as fleets
 
 from sealift.cli.main import run as sealift
+from sealift.errors import Busy
 from sealift.formats import manifest as mf
 from sealift.stages import repair as stage
+from sealift.stages.repair_plan import Events
 
 BLOCK = mf.BLOCK
 
@@ -313,3 +315,21 @@ def test_a_dry_run_foretells_what_is_read_and_written(tmp_path):
         told = stage.repair(fleet.mounts[:3] + fleet.mounts[4:], **given, dry_run=True)
         done = stage.repair(fleet.mounts[:3] + fleet.mounts[4:], **given)
         assert told.bytes_read == done.bytes_read
+
+
+@pytest.mark.parametrize("step", ["verify", "rebuild"])
+def test_while_a_repair_looks_or_writes_another_one_is_told_so(tight, step):
+    """Else it would write again what the first has mended since it looked."""
+    fleets.flip(tight.path(0, 1, pack(tight, 1, 0)), 800)
+    told = []
+
+    def meanwhile(now, *_):
+        if now == step and not told:
+            told.append(now)
+            with pytest.raises(Busy, match="another process works on this drive"):
+                stage.repair(tight.mounts, allowed=tight.allowed)
+            assert stage.repair(tight.mounts, allowed=tight.allowed, dry_run=True).dry_run, "it only looks"
+
+    report = stage.repair(tight.mounts, allowed=tight.allowed, events=Events(progress=meanwhile))
+    assert (told, report.state, report.repaired_files) == ([step], "repaired", 1)
+    assert stage.repair(tight.mounts, allowed=tight.allowed).state == "whole", "nobody holds them any more"

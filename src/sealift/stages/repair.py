@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from sealift.drives.ranges import RemoteDrive
 from sealift.errors import BadInput
 from sealift.reading.origin_copies import OriginCopies
 from sealift.reading.survey import survey
@@ -30,7 +31,7 @@ from sealift.stages import repair_plan as planning
 from sealift.stages import verify_join as join
 from sealift.stages.fetch import fetch_list
 from sealift.stages.repair_files import SmallFiles
-from sealift.stages.repair_group import GroupRepair
+from sealift.stages.repair_group import GroupRepair, held
 from sealift.stages.repair_plan import Elsewhere, Events, RepairReport
 from sealift.stages.repair_unwritable import failing
 from sealift.stages.verify_report import without_foreign
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from sealift.drives.base import Drive
     from sealift.formats.allowed_signers import AllowedSigners
     from sealift.formats.fetch import FetchList
-    from sealift.reading.survey import GroupView, Survey
+    from sealift.reading.survey import DriveView, GroupView, Survey
     from sealift.stages.repair_look import Seen
     from sealift.stages.repair_plan import Gaps, Plan
     from sealift.stages.verify_state import State
@@ -70,7 +71,8 @@ def repair(
     read for what the others need, and not mended. `state` as in verify, or its memory. `elsewhere`: these are one
     host's drives of several; what takes others than can be read from here is left, and not lost. `origin`: copies of
     indexes, for those that no drive has. A drive that fails when it is written is told (`unwritable`). Raises BadInput,
-    Refused when a signature or the seal does not hold or fit, DriveFault when no drive can be looked at, Interrupted.
+    Refused when a signature or the seal does not hold or fit, DriveFault when no drive can be looked at, Busy while
+    somebody else writes to one of them, Interrupted.
     """
     begun = time.monotonic()
     events = events or Events()
@@ -92,32 +94,23 @@ def repair(
     answer.missing = [row.id for each in absent.values() for row in each.missing]
     answer.away = far_away.of_survey(found)
     seen: list[Seen] = []
-    if targets:
-        plans = onto_drives.place(found, absent, targets)
-        onto_drives.check_targets(found, absent, plans, events, same_filesystem=allow_same_filesystem)
-        _note_met(found, plans, answer)
-    else:
-        seen = [
-            looking.unlike(each, elsewhere.stands)
-            for each in looking.look(found, report, state, events.progress, beside, whole_stripes=dry_run)
-        ]
-        answer.verified_bytes = sum(each.bytes_read for each in seen)
-        answer.failing = failing(found, (fault for each in seen if not each.bag for fault in each.faults))
-        answer.signature = join.signature(found, ())
-        plans = planning.plan(found, seen, answer)
-        if not allow_same_filesystem:
-            planning.refuse_folders(plans, answer)
-        answer.left += looking.beyond(found, beside)
-        if alone:
-            answer.unseen = looking.named_away(report, {group.group for group in found.groups})
-            answer.notices += planning.no_seal(found)
-            planning.tell_absent(planning.away(found), answer)
     mended: set[tuple[int, int]] = set()
-    for plan in plans:
-        files = SmallFiles(found, plan.group, origin)
-        if dry_run:
-            plan.known = foretell.known(plan.group, None if targets else seen)
-        GroupRepair(plan, files, answer, events, mended, beside, dry_run=dry_run).run()
+    with held(() if dry_run or targets else _own(found, beside)):
+        if targets:
+            plans = onto_drives.place(found, absent, targets)
+            onto_drives.check_targets(found, absent, plans, events, same_filesystem=allow_same_filesystem)
+            _note_met(found, plans, answer)
+        else:
+            at_once = looking.look(found, report, state, events.progress, beside, whole_stripes=dry_run)
+            seen = [looking.unlike(each, elsewhere.stands) for each in at_once]
+            plans = _note_seen(found, seen, beside, answer, folders=allow_same_filesystem)
+            if alone:
+                _note_beyond(found, report, answer)
+        for plan in plans:
+            files = SmallFiles(found, plan.group, origin)
+            if dry_run:
+                plan.known = foretell.known(plan.group, None if targets else seen)
+            GroupRepair(plan, files, answer, events, mended, beside, dry_run=dry_run).run()
     answer.missing = [each for each in answer.missing if each not in answer.rebuilt]
     for group in found.groups:
         _judge(group, absent[group.group].without(answer.rebuilt), seen, mended, answer)
@@ -126,6 +119,33 @@ def repair(
     answer.state = state_of(answer)
     answer.seconds = time.monotonic() - begun
     return answer
+
+
+def _own(found: Survey, beside: set[int]) -> list[DriveView]:
+    """The drives that are mended here: those of signed groups that are what the table says, and stand here."""
+    views = [view for group in found.groups if group.trusted for view in group.views]
+    return [view for view in views if not (view.apart or id(view) in beside or isinstance(view.drive, RemoteDrive))]
+
+
+def _note_seen(
+    found: Survey, seen: Sequence[Seen], beside: set[int], answer: RepairReport, *, folders: bool
+) -> list[Plan]:
+    """What was found, and what is to be done about it."""
+    answer.verified_bytes = sum(each.bytes_read for each in seen)
+    answer.failing = failing(found, (fault for each in seen if not each.bag for fault in each.faults))
+    answer.signature = join.signature(found, ())
+    plans = planning.plan(found, seen, answer)
+    if not folders:
+        planning.refuse_folders(plans, answer)
+    answer.left += looking.beyond(found, beside)
+    return plans
+
+
+def _note_beyond(found: Survey, report: tuple[str, bytes] | None, answer: RepairReport) -> None:
+    """What nobody looked at: a seal that is not here, groups of which no drive is."""
+    answer.unseen = looking.named_away(report, {group.group for group in found.groups})
+    answer.notices += planning.no_seal(found)
+    planning.tell_absent(planning.away(found), answer)
 
 
 def _note_met(found: Survey, plans: Sequence[Plan], answer: RepairReport) -> None:

@@ -46,7 +46,7 @@ from sealift.stages.verify_report import Fault
 from sealift.stages.verify_state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from msgspec import UnsetType
 
@@ -55,6 +55,25 @@ if TYPE_CHECKING:
     from sealift.stages.repair_files import SmallFiles
     from sealift.stages.repair_plan import Events, Onto, Plan, RepairReport, Task
     from sealift.stages.verify import Progress
+
+
+@contextlib.contextmanager
+def held(views: Iterable[DriveView]) -> Iterator[None]:
+    """Nobody else writes to these while they are looked at and mended; Busy.
+
+    Else what another repair has mended since it was looked at would be written again. One that cannot be locked cannot
+    be written either, which is told when it is to be.
+    """
+    drives: list[Drive] = []
+    try:
+        for view in views:
+            with contextlib.suppress(DriveFault, FormatError):
+                view.drive.lock()
+                drives.append(view.drive)
+        yield
+    finally:
+        for drive in drives:
+            drive.unlock()
 
 
 class GroupRepair:

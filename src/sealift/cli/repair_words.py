@@ -94,7 +94,7 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
         if any(gone.group == group for gone in result.gone):
             continue
         echo(f"group {group}: what is here cannot give all of its contents")
-    begun = {each.drive for each in result.repaired if each.drive in result.onto and not result.dry_run}
+    begun = _begun(result)
     if nowhere := [each for each in result.missing_here if each not in begun]:
         echo(f"missing: {', '.join(nowhere[:20])}")
     if made := [each for each in result.missing if each in begun]:
@@ -131,6 +131,12 @@ def _loss(result: RepairReport) -> str:
 def _elsewhere(result: RepairReport) -> list[str]:
     """The drives that are missing of the groups here, but for those that are made here: they were given up."""
     return [each for each in result.missing_here if each not in result.onto]
+
+
+def _begun(result: RepairReport) -> list[str]:
+    """The drives that were given to --onto, and that are there in part, of this run or an earlier one."""
+    failed = {each.drive for each in result.unwritable} - {each.drive for each in result.repaired}
+    return [each for each in result.onto if each in result.missing and each not in failed and not result.dry_run]
 
 
 def _groups(result: RepairReport) -> dict[int, list[Missing]]:
@@ -247,6 +253,9 @@ def _rebuilt(result: RepairReport) -> str:
     if not result.rebuilt:
         return "not rebuilt: the new drive is not whole yet; nothing is lost"
     proved = "each block proved against what was signed"
+    if not result.repaired_files:
+        are = common.are(len(result.rebuilt))
+        return f"whole already: {', '.join(result.rebuilt)} {are} rebuilt, {proved}; nothing was written"
     others = "the other drives were read only as far as that needed"
     return f"rebuilt: {', '.join(result.rebuilt)}, {proved}; {others}"
 
@@ -448,6 +457,10 @@ def _fetch(result: RepairReport) -> str:
     )
     come = ["the drive that fell silent"] * bool(result.unreadable)
     come += ["the drives that are missing"] * bool(_elsewhere(result)) + [old] * bool(result.replaced)
+    if begun := _begun(result):
+        media = "medium" if len(begun) == 1 else "media"
+        packed = f"{', '.join(begun[:20])} {common.were(len(begun))} packed"
+        come.append(f"the {media} on which {packed}, where that is found (then without --onto)")
     return f"mount {' and '.join(come)}, or {fetch}" if come else fetch
 
 

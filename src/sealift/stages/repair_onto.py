@@ -61,25 +61,30 @@ def place(found: Survey, absent: dict[int, Gaps], targets: Sequence[tuple[str | 
     for wanted, drive in targets:
         name = wanted or _claimed(drive, found) or next(iter(missing), None)
         if name is None or name not in missing:
-            raise BadInput(
-                f"--onto {drive.mount}: {_not_missing(name, found)}; nothing was written",
-                hint="leave --onto away to mend the drives that are here; `sealift inspect` says what is missing",
-            )
+            why, hint = _not_missing(name, drive, missing, found)
+            raise BadInput(f"--onto {drive.mount}: {why}; nothing was written", hint=hint)
         group, row = missing.pop(name)
         plans.setdefault(group.group, Plan(group)).onto.append(Onto(drive, row))
     return list(plans.values())
 
 
-def _not_missing(name: str | None, found: Survey) -> str:
+def _not_missing(name: str | None, drive: Drive, missing: Collection[str], found: Survey) -> tuple[str, str]:
+    """Why nothing is made there, and what to do; `missing` are those that could be."""
+    mend = "leave --onto away to mend the drives that are here; `sealift inspect` says what is missing"
     if name is None:
         if bereft(found):
-            return "no drive is missing of the groups whose manifest is here"
-        return "no drive is missing" + " of the groups that are here" * (len(found.groups) < found.groups_total)
+            return "no drive is missing of the groups whose manifest is here", mend
+        return "no drive is missing" + " of the groups that are here" * (len(found.groups) < found.groups_total), mend
     if any(row.id == name for group in found.groups for row in group.manifest.drives):
-        return f"drive {name} is not missing"
-    if any(row.id == name for group in found.absent for row in group.drives):
-        return f"of the group of {name} no drive is here, so that there is nothing to make it from"
-    return f"there is no drive {name}, as far as the drives here and the seal tell"
+        return f"drive {name} is not missing", mend
+    for group in found.absent:
+        if any(row.id == name for row in group.drives):
+            why = f"of the group of {name} no drive is here, so that there is nothing to make it from"
+            return why, f"give {group.data} of its other drives among the mounts: it is made from these"
+    why = f"there is no drive {name}, as far as the drives here and the seal tell"
+    if missing:
+        return why, f"missing here are {', '.join(sorted(missing)[:20])}: --onto {min(missing)}={drive.mount}"
+    return why, "`sealift inspect` names the drives that are missing"
 
 
 def _check_own(drive: Drive, found: Survey) -> None:

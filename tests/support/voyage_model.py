@@ -104,10 +104,9 @@ class Model:
             if name != mf.REBUILT and files.get(name) != self.files[slot].get(name)
         }
 
-    def is_mostly_bad(self, slot: int, files: Files) -> bool:
-        """Whether most of a drive's packs are not as they were signed: what repair makes then says so."""
-        packs = {name: data for name, data in self.signed[slot].items() if name.startswith("packs/") and data}
-        return 2 * sum(files.get(name, b"")[: len(data)] != data for name, data in packs.items()) > len(packs)
+    def has_no_pack(self, slot: int, files: Files) -> bool:
+        """Whether none of a drive's packs is there, in whatever state: what repair makes then says so."""
+        return not any(name.startswith("packs/") and name in files for name in self.signed[slot])
 
     def is_told(self, now: dict[int, Files]) -> bool:
         """Whether what sealift promises applies: one drive has all that is shared, and each can be told apart."""

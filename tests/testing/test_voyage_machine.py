@@ -446,7 +446,7 @@ class Voyage(RuleBasedStateMachine):
                 record = mf.decode_card(card)
                 assert self.model.record.is_card(slot, record)
                 if record.rebuilt:
-                    assert mf.REBUILT in before[slot] or self.model.is_mostly_bad(slot, before[slot]), slot
+                    assert mf.REBUILT in before[slot] or self.model.has_no_pack(slot, before[slot]), slot
                     self.model.files[slot][mf.CARD] = card
         self.harmless(before, after)
         self.forgotten(after)

@@ -172,6 +172,7 @@ def test_a_whole_seal_that_nobody_trusted_signed_is_refused_by_all(fleet, tmp_pa
         first = "REFUSED: a signature or the seal does not hold, by the allowed signers"
         assert (code, said.startswith(first)) == (5, True), said
         assert "was not read" not in said, "every manifest is signed, and all of it was"
+        assert "next: see whose signatures --allowed-signers names" in said
     assert fleet.path(0, 1, mf.OPEN_ME).read_bytes() == fleet.groups[0].files[1][mf.OPEN_ME], (
         "it is mended all the same"
     )

@@ -130,6 +130,8 @@ def _show(report: InspectReport) -> None:
     show_groups(report)
     for line in next_steps(report):
         click.echo(f"next: {line}")
+    if is_refused(report):
+        click.echo("next: see whose signatures --allowed-signers names")
 
 
 def load_parts(paths: Sequence[str], what: str = "--part") -> list[tuple[str, bytes]]:

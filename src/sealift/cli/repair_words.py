@@ -201,12 +201,7 @@ def _verdict(result: RepairReport) -> str:
     if rest and all(fault.kind in _NOT_SIGNED for fault in result.left):
         return f"what was signed is whole, of {_OF[result.scope]}; something lies there that nobody signed"
     untold = unidentified(result.left)
-    if (
-        untold
-        and not result.missing_here
-        and all(fault.mount in untold for fault in result.left)
-        and not _stopped(result)
-    ):
+    if untold and rest and all(fault.mount in untold for fault in result.left):
         return f"what was signed is whole, of {_OF[result.scope]} that can be told; something damaged is among them"
     if any(fault.detail == NO_SEAL_HERE for fault in result.left):
         others = any(fault.detail != NO_SEAL_HERE for fault in result.left) or not rest
@@ -416,6 +411,8 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         yield _nobody_signed(where, faults)
     if NO_SEAL in result.notices:
         yield of_seal(result.left)
+    if _refused(result) == REFUSED:
+        yield "see whose signatures --allowed-signers names"
     if result.absent:
         yield (
             f"mount drives of {_of_groups(result)} and run the same command again, or run it where they stand: nobody "

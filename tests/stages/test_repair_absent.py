@@ -93,6 +93,22 @@ def test_what_is_lost_of_a_group_that_is_here_comes_with_no_drive_of_another(oth
     assert words(report, capsys).startswith("LOST: more is gone than parity holds")
 
 
+@pytest.mark.parametrize("missing", [1, 2])
+def test_what_is_lost_whatever_is_still_to_come_is_said_to_be(missing, capsys):
+    """Beyond parity on the drives that are here: the one that is not could not give it either."""
+    fleet = fleets.make(Path("/nowhere"), seed=53, geometry=((3, 1),), lengths=[[BLOCK, 900, 800]] * 3, on_disk=False)
+    drives = fleet.memory()[: 4 - missing]
+    name = mf.pack_name(1, mf.role_of(1, 0, 4), 3)
+    drives[0].put(name, b"?" + bytes(drives[0].medium.files[name][1:]))
+    for code in (6, 4):
+        report = stage.repair(drives, allowed=fleet.allowed, seal=fleet.seal_files)
+        seen = verify(drives, allowed=fleet.allowed, seal=fleet.seal_files, remember=False)
+        assert (report.state, stage.exit_code(report), exit_code(seen)) == ("lost", code, code)
+        assert words(report, capsys).startswith("LOST: " if code == 4 else "more is missing than parity holds")
+        name = mf.pack_name(1, mf.role_of(1, 1, 4), 3)
+        drives[1].put(name, b"?" + bytes(drives[1].medium.files[name][1:]))
+
+
 def test_without_a_seal_nobody_knows_of_another_group():
     drives = FLEET.memory(with_seal=False)[:3]
     report = stage.repair(drives, allowed=FLEET.allowed)

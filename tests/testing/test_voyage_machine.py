@@ -379,7 +379,7 @@ class Voyage(RuleBasedStateMachine):
         self.known(before, after)
         lost = {self.model.pack(*each) for each in self.model.lost_packs(before)}
         missing, differ = len(before) < self.model.n, self.model.differs(after)
-        come = missing or self.model.stand_ins(after, self.serials()) & {slot for slot, _ in lost}
+        come = self.model.state(after, self.serials(), final=False) != "lost"
         assert {(slot, name) for slot, name in differ if name in self.model.files[slot]} <= lost
         wanted = (6 if come else 4) if lost else 3 if missing or differ else 0
         assert repairing.exit_code(report) == wanted, report

@@ -454,7 +454,7 @@ def _fetch(result: RepairReport) -> str:
     )
     come = ["the drive that fell silent"] * bool(result.unreadable)
     come += ["the drives that are missing"] * bool(_elsewhere(result)) + [old] * bool(result.replaced)
-    if begun := _begun(result):
+    if (begun := _begun(result)) and not result.failing:  # else those that did not read may have it
         media = "medium" if len(begun) == 1 else "media"
         packed = f"{', '.join(begun[:20])} {common.were(len(begun))} packed"
         come.append(f"the {media} on which {packed}, where that is found (then without --onto)")

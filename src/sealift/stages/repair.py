@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from sealift.stages.repair_look import Seen
     from sealift.stages.repair_plan import Gaps, Plan
     from sealift.stages.verify_state import State
+    from sealift.stages.verify_verdict import Damage
 
 
 def repair(
@@ -245,6 +246,7 @@ def _judge(
         answer.short.append(group.group)
         if group.trusted:
             answer.gone += [each for each in planning.tables_gone(group) if each not in answer.gone]
+            _note_certain(group, planning.still_damaged(group, seen, mended), gaps, answer)
     elif seen and group.trusted:
         _still_lost(group, seen, gaps, mended, answer)
 
@@ -265,3 +267,12 @@ def _still_lost(
     answer.replaced += planning.replaced(group, damage, answer.lost)
     if verdict.unknown:
         answer.short.append(group.group)
+    _note_certain(group, damage, gaps, answer)
+
+
+def _note_certain(group: GroupView, damage: dict[int, Damage], gaps: Gaps, answer: RepairReport) -> None:
+    """Whether data is lost though every drive that is not here, or stands for another medium, had all of its own."""
+    come = {row.slot for row in group.manifest.drives if row in gaps.missing or row.id in answer.replaced}
+    here = {slot: each for slot, each in damage.items() if slot not in come}
+    if planning.judge_group(group, here, set()).lost_bytes:
+        answer.certain.append(group.group)

@@ -222,6 +222,7 @@ def _joined(run: Pass, scope: str) -> RepairReport:
         joined.waits += answer.waits
         joined.gone += [each for each in answer.gone if each not in joined.gone]
         joined.short = sorted({*joined.short, *answer.short})
+        joined.certain = sorted({*joined.certain, *answer.certain})
         joined.missing += [each for each in answer.missing if each not in {*joined.missing, *here}]
         joined.replaced += [each for each in answer.replaced if each not in joined.replaced]
         joined.notices += [f"{host.name}: {notice}" for notice in answer.notices]

@@ -133,6 +133,7 @@ class RepairReport(msgspec.Struct, kw_only=True):
     absent: list[Missing] = []  # of these, those of groups of the seal of which no drive is here, and that have data
     replaced: list[str] = []  # rebuilt, and lacking what is lost: the media in whose place they stand may have it
     unseen: list[str] = []  # drives (of health: groups) that the report names, and of whose group nothing is here
+    certain: list[int] = []  # groups of which something is lost whatever drives are still to come
     short: list[int] = []  # groups of which so many drives are missing that parity cannot give all data
     notices: list[str] = []
     seconds: float = 0.0
@@ -147,10 +148,10 @@ class RepairReport(msgspec.Struct, kw_only=True):
 
     @property
     def may_come(self) -> bool:
-        """Whether each group of which something is lost lacks a drive that may have it."""
+        """Whether each group of which something is lost lacks a drive that may have all of it."""
         away = {*self.missing_here, *self.replaced, *(each.drive for each in self.unreadable)}
         lost = {*(each.group for each in self.lost), *(each.group for each in self.gone), *self.short}
-        return lost <= {int(each[1:].partition("s")[0]) for each in away}
+        return lost <= {int(each[1:].partition("s")[0]) for each in away} - set(self.certain)
 
 
 @dataclass

@@ -480,7 +480,7 @@ def test_the_hint_is_about_the_id_that_was_asked_for():
     fleet = fleets.make(Path("/nowhere"), seed=9, geometry=((2, 1), (2, 1)), lengths=[[BLOCK, 9]], on_disk=False)
     here = fleet.memory()[:2]
     hints = {
-        "g9s9": "missing here are g0s2: --onto g0s2=/mnt/new",
+        "g9s9": "missing here is g0s2: --onto g0s2=/mnt/new",
         "g1s0": "give 2 of its other drives among the mounts: it is made from these",
         "g0s1": "leave --onto away to mend the drives that are here; `sealift inspect` says what is missing",
     }

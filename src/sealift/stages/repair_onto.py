@@ -83,7 +83,8 @@ def _not_missing(name: str | None, drive: Drive, missing: Collection[str], found
             return why, f"give {group.data} of its other drives among the mounts: it is made from these"
     why = f"there is no drive {name}, as far as the drives here and the seal tell"
     if missing:
-        return why, f"missing here are {', '.join(sorted(missing)[:20])}: --onto {min(missing)}={drive.mount}"
+        are = "is" if len(missing) == 1 else "are"
+        return why, f"missing here {are} {', '.join(sorted(missing)[:20])}: --onto {min(missing)}={drive.mount}"
     return why, "`sealift inspect` names the drives that are missing"
 
 

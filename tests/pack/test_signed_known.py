@@ -136,6 +136,7 @@ def test_drives_that_are_looked_at_one_by_one_are_added_up(packing, capsys):
         in said
     )
     assert "release and seal" not in said
+    assert "all groups are packed and signed, and more is lost or wrong, as far as is known, than the drives" in said
     (answer,) = status_cli.answer(look(str(packing.origin.state)))["groups"]
     assert answer["lost"] == [0]
     assert [(each["drive"], each["packs"]) for each in answer["lacking"]] == [("g0s0", 1), ("g0s1", 1), ("g0s2", 1)]

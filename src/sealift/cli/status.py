@@ -177,6 +177,8 @@ def show(found: Status) -> None:
             step = "sealift repair with all drives, sealift pack once more" + (
                 ", which says what is still gone" if lost else ", then release and seal" if step else ""
             )
-        say("all groups are packed and signed" + (f"; next: {step}" if step else ""))
+        short = any(group.lost or (group.gone and not group.gone_kept) for group in found.groups)
+        less = ", and more is lost or wrong, as far as is known, than the drives give back" * short
+        say(f"all groups are packed and signed{less}" + (f"; next: {step}" if step else ""))
     if found.read_back["beyond"]:
         say(beyond_text(found.read_back["beyond"]))

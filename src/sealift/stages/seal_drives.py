@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     _Wanted = tuple[Drive, int, int, Stranger | None]  # of group and slot, and where something else is, what
 
 _SMALL = (
-    "`sealift pack` once more, with `--read-back full` and all drives, looks at the small files, and writes again what "
-    "no drive has, from the state folder; `sealift repair` with all mounts of the group mends what other drives have"
+    "`sealift pack` once more, with all drives of the group, looks at the small files, and writes again from the state "
+    "folder what is not as signed; `sealift repair` with all mounts of the group mends what other drives have"
 )
 _FROM_OTHERS = (
     "`sealift repair` with all mounts of the group takes from another drive what one has not as it was signed, and "

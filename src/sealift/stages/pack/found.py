@@ -144,12 +144,10 @@ def check_signed(work: Work, group: int) -> None:
     if others:
         told = "; ".join(str(error).removesuffix("; nothing was written") for error in others)
         raise type(others[0])(f"{told}; nothing was written", hint=others[0].hint)
-    how = "`sealift repair` with all of them puts it there"
-    if len(bare) == len(work.deal.drives(group)):
-        how = f"nor has any other that is here. {closed_folder(work.options.state, group)} has it, with its signature"
     for each in bare:
         what = f"drive {each.serial} of group {group}, which is signed, has no {manifest.MANIFEST}"
-        work.events.notice(f"{each.mount}: {what}: {how}")
+        how = f"{closed_folder(work.options.state, group)} has it, and with all drives of the group here it is written"
+        work.events.notice(f"{each.mount}: {what}. {how} again")
 
 
 def _of_another_manifest(work: Work, each: Attached, group: int) -> Refused:

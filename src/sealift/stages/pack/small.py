@@ -3,9 +3,9 @@
 The index, the tables and the lists are written last, once a drive; parity gives none of them back, and a group is read
 by nothing else. So they are read whole in each mode of read-back but `none`, before the manifest that names them is
 written; then the manifest. What is wrong is written once more, and a drive that gives other bytes again is set aside.
-Of a group that is signed it is told, by each run until it is right, and `sealift repair` takes each from another drive.
-What no drive of the group has as it was signed is written again as the state folder has it; where that has it no more,
-it is gone, and that is an error.
+Of a group that is signed they are read by each run, in any mode, where all of its drives are here: next to its packs
+they are little. What is wrong is written again as the state folder has it; what that has not is told until it is right,
+and `sealift repair` takes each from another drive. What neither has is gone, and that is an error.
 
 Reads go past the caches where the drive has a medium (open_read(direct=True)). Memory is one buffer of PIECE a drive.
 """
@@ -22,6 +22,7 @@ from sealift.drives.base import ALIGN, aligned_buffer, is_missing, reason
 from sealift.errors import Busy, DriveFault, FormatError, Lost
 from sealift.formats import canonical, manifest
 from sealift.formats.manifest import FileRef, Manifest
+from sealift.formats.sizes import counted
 from sealift.stages.lacking import is_emptied
 from sealift.stages.pack import found
 from sealift.stages.pack.crew import FAULTS, listen
@@ -144,29 +145,46 @@ def _on_none(looks: Sequence[tuple[Attached, int, _Wrong]], top: Mapping[str, by
     return [name for name in (*manifest.GROUP_FILES, *top) if read and all(name in names for names in read)]
 
 
-def _write_again(work: Work, group: int, record: Manifest, top: Mapping[str, bytes], names: Sequence[str]) -> bool:
-    """Write what no drive has to all of them, from the state folder; whether it has all of that, as signed."""
+def _write_again(
+    work: Work, group: int, record: Manifest, top: Mapping[str, bytes], looks: Sequence[tuple[Attached, int, _Wrong]]
+) -> bool:
+    """Write what is wrong on drives, and the state folder has as it was signed, to them again; whether that was any.
+
+    What is of each drive alone is not there, and a drive that was emptied is left to `sealift repair`.
+    """
     folder = found.closed_folder(work.options.state, group)
-    kept = [name in top or found.is_as_signed(os.path.join(folder, name), record.group_file(name)) for name in names]
-    if not all(kept):
+    all_wrong = {name for _, _, one in looks for name in one.names}
+    kept = [
+        name
+        for name in (*manifest.GROUP_FILES, *top)  # in the order of writing
+        if name in all_wrong
+        and (name in top or found.is_as_signed(os.path.join(folder, name), record.group_file(name)))
+    ]
+    wrong = {
+        slot: names
+        for each, slot, one in looks
+        if (names := [name for name in kept if name in one.names]) and not is_emptied(each.drive)
+    }
+    if not wrong:
         return False
 
-    def write(each: Attached, _slot: int) -> None:
+    def write(each: Attached, slot: int) -> None:
         with contextlib.suppress(*FAULTS, Busy), contextlib.ExitStack() as stack:  # it is read again, and told
-            each.drive.lock()
-            stack.callback(each.drive.unlock)
-            for name in names:
+            if slot in wrong:
+                each.drive.lock()
+                stack.callback(each.drive.unlock)
+            for name in wrong.get(slot, ()):
                 if name in top:
                     each.drive.write_small(name, top[name])
                 else:
                     _copy(os.path.join(folder, name), each.drive, name)
 
     found.on_drives(work, group, record, write)
-    were = "it was" if len(names) == 1 else "they were"
-    work.events.notice(
-        f"group {group} is signed, and none of its drives had {', '.join(names)} as signed: {were} written again on "
-        "all of them, from the state folder"
-    )
+    names = [name for name in kept if any(name in each for each in wrong.values())]
+    were, which = "was" if len(names) == 1 else "were", ", ".join(manifest.drive_id(group, slot) for slot in wrong)
+    text = f"group {group} is signed, and {', '.join(names)} {were} not as signed on {len(wrong)} of its "
+    text += f"{counted(record.n, 'drive')} ({which}): written again there, from the state folder"
+    work.tell("fault", text, group)
     return True
 
 
@@ -190,9 +208,9 @@ def look(work: Work, group: int) -> list[str]:
 
     looks = looked()
     _note(work.journal, group, looks)
-    if (gone := _on_none(looks, top)) and _write_again(work, group, record, top, gone):
+    if _write_again(work, group, record, top, looks):
         looks = looked()
-        gone = _on_none(looks, top)
+    gone = _on_none(looks, top)
     wrong = [(each, slot, one.text) for each, slot, one in looks if one.text]
     work.journal.note_spoilt(group, {slot for _, slot, _ in wrong})
     work.journal.note_gone(group, SMALL_FILES, f"none of them had {', '.join(gone)} as signed" if gone else "")

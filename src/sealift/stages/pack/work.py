@@ -181,9 +181,8 @@ def pack_groups(here: Sequence[int], work: Work, workers: Workers, locks: list[i
 def read_signed(work: Work, group: int) -> list[str]:
     """Read back, of a group that is signed, what no run has read as --read-back wants it, and drives in doubt again.
 
-    The small files, too, with `full` each time, and where some were not as they were signed when they were read last;
-    drives of which some are not, attached or not, told, and what the state folder itself has not. Lost where neither
-    has what all should have.
+    The small files, too, in each mode, where all drives are here; drives of which some are not as they were signed,
+    attached or not, told, and what the state folder itself has not. Lost where neither has what all should have.
     """
     journal, deal, mode = work.journal, work.deal, work.options.read_back
     small.look_kept(work, group, whole=mode == "full")
@@ -195,16 +194,16 @@ def read_signed(work: Work, group: int) -> list[str]:
     doubted = bool(stripes) and any(each.serial in serials for each in journal.doubted(group))
     unread = doubted or (mode != "none" and (read < stripes or bool(journal.wrong(group))))
     spoilt = journal.spoilt(group) | work.amiss.get(group, set())
-    if not (unread or mode == "full" or spoilt):
-        return []
     if deal.away(group):
+        if not (unread or mode == "full" or spoilt):
+            return []
         away = ", ".join(place.serial for place in deal.away(group))
         work.events.notice(f"group {group} is signed and not read back, for drives of it are not here: {away}")
         journal.note_spoilt(group, spoilt)
         if amiss := [manifest.drive_id(group, slot) for slot in sorted(spoilt)]:
             work.events.notice(
                 f"small files of {', '.join(amiss)} are not as they were signed: with all drives of the group the same "
-                "command says what mends that"
+                "command mends that, or says what does"
             )
         return amiss
     if unread:

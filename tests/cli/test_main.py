@@ -33,6 +33,14 @@ def make(kind):
     return kind("what went wrong", drive="d") if kind is errors.DriveFault else kind("what went wrong", hint="do this")
 
 
+@pytest.mark.parametrize("command", [["status", "--state"], ["inspect"]])
+def test_an_error_prints_no_object(tmp_path, command, capfd):
+    """As docs/reference/json.md says of all commands."""
+    assert main.run([*command, str(tmp_path / "nowhere"), "--json"]) == errors.BadInput.exit_code
+    out, err = capfd.readouterr()
+    assert (out, err.startswith("sealift: error: "), "\nhint: " in err) == ("", True, True)
+
+
 @pytest.fixture
 def failing(monkeypatch):
     """A command that raises what the test puts into the list."""

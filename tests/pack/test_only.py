@@ -8,7 +8,7 @@ import shipments
 from blake3 import blake3
 from msgspec.structs import replace
 
-from sealift.errors import BadInput, FormatError
+from sealift.errors import BadInput
 from sealift.formats import fetch
 from sealift.formats import manifest as mf
 from sealift.stages.pack.journal import Journal
@@ -134,19 +134,19 @@ def test_a_list_that_does_not_fit_is_refused(lossy, tmp_path):
     whole = fetch.encode_list(record)
     for data in (b"{}", whole.replace(b"\n", b"\r\n"), whole[:-1]):
         lossy.list.write_bytes(data)
-        with pytest.raises(FormatError) as caught:
+        with pytest.raises(BadInput, match="it is not as it was written") as caught:
             extra(lossy, tmp_path)
         assert "byte for byte" in caught.value.hint
 
 
 def test_an_empty_list_is_called_empty(lossy, tmp_path):
     lossy.list.write_bytes(b"")
-    with pytest.raises(FormatError, match=f"fetch list {lossy.list} is empty") as caught:
+    with pytest.raises(BadInput, match=f"fetch list {lossy.list} is empty") as caught:
         extra(lossy, tmp_path)
     assert "mail" not in caught.value.hint
 
 
 def test_a_list_that_does_not_parse_is_named(lossy, tmp_path):
     lossy.list.write_bytes(b"{")
-    with pytest.raises(FormatError, match=f"fetch list {lossy.list} does not parse"):
+    with pytest.raises(BadInput, match=f"fetch list {lossy.list} does not parse"):
         extra(lossy, tmp_path)

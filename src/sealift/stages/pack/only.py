@@ -57,10 +57,11 @@ def select(path: str, state: str) -> Selection:
     except FormatError as error:
         unwritten = "the command that was to write it has failed: have it written by `sealift repair --fetch-list`"
         altered = (
-            "give it byte for byte as `sealift repair --fetch-list` wrote it: sent in the text of a mail its line ends "
-            "may have changed, as an attachment they do not"
+            "give it byte for byte as `sealift repair --fetch-list` wrote it, and edit nothing in it: sent in the text "
+            "of a mail its line ends may have changed, as an attachment they do not"
         )
-        raise FormatError(str(error), hint=altered if data else unwritten) from error
+        text = f"{error}. it is not as it was written" if data else str(error)
+        raise BadInput(text, hint=altered if data else unwritten) from error
     shipment = _shipment(state)
     if shipment != record.shipment:
         raise BadInput(

@@ -390,6 +390,19 @@ def test_a_manifest_that_is_gone_from_all_drives_is_asked_for_where_the_origin_h
     assert see(fleet)[0].state == "intact"
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_manifest_that_is_damaged_on_all_drives_is_not_called_gone(tmp_path, gone):
+    fleet = fleets.make(tmp_path, seed=94, with_seal=False)
+    for mount in fleet.mounts:
+        path = Path(mount, "sealift", mf.MANIFEST)
+        path.write_bytes(path.read_bytes()[:300])
+    if gone:
+        path.unlink()
+    what = "damaged or gone" if gone else "damaged"
+    with pytest.raises(NotAllHere, match=rf"says what belongs there: manifest\.json is {what}, and nothing"):
+        stage.repair(fleet.mounts, allowed=fleet.allowed)
+
+
 def test_drives_that_lost_all_that_says_what_they_are_ask_for_all_of_it_at_once(fleet):
     """All small files of all drives are gone: what the origin keeps is named whole, and of that what is lacking."""
     wanted = (mf.MANIFEST, mf.SIGNATURE, mf.PACKS, mf.BLOCKS)

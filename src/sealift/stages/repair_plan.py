@@ -298,11 +298,13 @@ def check_trust(found: Survey) -> None:
             "no manifest on these drives is signed by an allowed signer; nothing was written",
             hint="see whose signatures --allowed-signers names; give the shipment's --seal if you have it",
         )
-    bare = [view.mount for view in found.views if view.standing == "unidentified"]
+    bare = [view for view in found.views if view.standing == "unidentified"]
     if bare:
+        mounts = ", ".join(view.mount for view in bare[:3]) + " and more" * (len(bare) > 3)
+        there = {mf.MANIFEST in view.small for view in bare}
+        what = " or ".join(["damaged"] * (True in there) + ["gone"] * (False in there))
         raise NotAllHere(
-            f"nothing on {', '.join(bare[:3])}{' and more' * (len(bare) > 3)} says what belongs there: {mf.MANIFEST} is"
-            " gone, and nothing was written",
+            f"nothing on {mounts} says what belongs there: {mf.MANIFEST} is {what}, and nothing was written",
             hint="mount another drive of the group; or put"
             f" {mf.MANIFEST}, {mf.SIGNATURE}, {mf.PACKS} and {mf.BLOCKS}"
             ", as the origin keeps them in its state folder, groups/GROUP/closed/, into sealift/ on one of the drives:"

@@ -760,6 +760,13 @@ def test_what_is_known_to_be_gone_from_the_drives_is_not_sealed(yard):
     assert yard.seal().made
 
 
+@pytest.mark.parametrize("out", ["file", "file/beneath"])
+def test_a_file_where_a_folder_is_wanted_is_called_that(yard, out):
+    (yard.folder / "file").write_bytes(b"")
+    error = refused(yard, BadInput, f"{out}: a file is where a folder is wanted", out=str(yard.folder / out))
+    assert error.hint == "nothing on a drive was changed; give another --out DIR"
+
+
 def test_what_was_seen_to_be_gone_is_not_sealed_without_those_drives(yard):
     """A drive that is whole by now counts as that, one that is away as it was when it was looked at last."""
     one, two, *_ = [mount for mount in _filled(yard) if _card(mount).group == 0]

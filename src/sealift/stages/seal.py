@@ -486,6 +486,9 @@ def _tell_beside(file: str, data: bytes, notice: Callable[[str], None]) -> None:
 def _told_once(folder: str) -> Iterator[None]:
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as error:
+        hint = "nothing on a drive was changed; give another --out DIR"
+        raise BadInput(f"{folder}: a file is where a folder is wanted", hint=hint) from error
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise BadInput(

@@ -1,5 +1,6 @@
 """--replace OLD=NEW where NEW cannot be it: what is refused, before anything is written, and what is said to help."""
 
+import os
 import re
 import shutil
 
@@ -139,6 +140,42 @@ def test_emptied_drives_that_are_set_aside_are_told_as_here_and_how_they_are_fil
     packing.fleet.come_back(emptied[2])
     assert packing.pack(replace=replace).exit_code == 0
     packing.ends_well()
+
+
+@pytest.mark.parametrize("gone", ["away", "unmounted"])
+def test_one_that_was_done_and_is_not_here_is_set_aside_as_by_to(tmp_path, monkeypatch, gone):
+    """The mount of the new drive has vanished; the same command again goes on without it."""
+    packing = Packing(tmp_path, size=12)
+    old, new = replaced(packing, monkeypatch)
+    serial, again = packing.origin.serial(new), {"replace": {packing.origin.serial(old): new}}
+    stopped(packing, monkeypatch, 3, **again)
+    if gone == "away":
+        packing.fleet.go_away(new)
+    else:
+        os.rename(new, f"{new}.elsewhere")
+    for _ in range(2):
+        result = packing.pack(**again)
+        (row,) = result.groups[0]["owed"]
+        assert (result.exit_code, row["serial"]) == (3, serial)
+    told = f"drive {serial} is not at {new}: nothing is mounted there"
+    assert any(told in text for text in packing.notices) == (gone == "unmounted")
+    if gone == "away":
+        packing.fleet.come_back(new)
+    else:
+        os.rename(f"{new}.elsewhere", new)
+    assert packing.pack(**again).exit_code == 0
+    packing.origin.mounts[1] = new
+    packing.ends_well()
+
+
+def test_one_that_is_not_here_is_not_set_aside_before_it_has_its_place(tmp_path, monkeypatch):
+    packing = Packing(tmp_path)
+    old, new = replaced(packing, monkeypatch)
+    packing.fleet.go_away(new)
+    before = state_of(packing)
+    with pytest.raises(DriveFault):
+        packing.pack(replace={packing.origin.serial(old): new})
+    assert state_of(packing) == before
 
 
 def test_one_that_was_done_and_signed_is_said_to_do_nothing(tmp_path, monkeypatch):

@@ -182,18 +182,23 @@ def attach(
 ) -> tuple[list[Attached], dict[tuple[int, int], list[Drive]]]:
     """The drives of --to and --replace that are there; and, by group and slot, those that were replaced and still are.
 
-    Of a packing that has begun a drive may be away: it is left out, and said so.
+    Of a packing that has begun a drive may be away: it is left out, and said so. So may one that has its place by a
+    --replace that is done: it is taken out of `new`.
     """
     where, fresh = _map(journal, _MOUNTS), [each.mount for each in new]
     leaving = {where.get(each.old.serial, "") for each in new} - set(fresh)
     mounts = [mount for mount in options.to if mount not in leaving]
     mounts += [mount for mount in fresh if mount not in mounts]
     looked = _Looked(options, journal, config, new, notice)
+    placed = {each.mount for each in new if each.done and last_mount(journal, each.old.serial) == each.mount}
     drives = []
     for mount in mounts:
-        drive = options.open_drive(mount) if mount in fresh or config is None else looked.find(mount)
+        strict = mount in fresh and not (mount in placed and looked.is_away(mount))
+        drive = options.open_drive(mount) if strict or config is None else looked.find(mount)
         if drive is not None:
             drives.append(drive)
+    here = {drive.mount for drive in drives}
+    new[:] = [each for each in new if each.mount in here]
     for mount in options.to:
         if mount in leaving:
             looked.keep(mount)
@@ -257,6 +262,12 @@ class _Looked:
         if not self.keep(mount):
             self._notice(f"drive {expected} is not at {mount}: another one is, {found.serial}, which is left alone")
         return None
+
+    def is_away(self, mount: str) -> bool:
+        """Whether nothing is at a mount, or nothing that answers; folders stand in for drives where that is allowed."""
+        if _fails(mount) or not os.path.isdir(mount):
+            return True
+        return not self._options.allow_same_filesystem and _is_away(mount)
 
     def keep(self, mount: str) -> bool:
         """Whether a drive that was replaced is still here, by its drive.json: it is read, and never written."""

@@ -50,6 +50,27 @@ def test_one_that_says_that_it_is_another_is_known_by_its_packs_once_that_file_i
     packing.ends_well()
 
 
+def test_a_copy_of_another_drive_is_set_aside_once_its_card_is_moved_away_and_each_run_says_how_it_is_filled(
+    tmp_path, monkeypatch
+):
+    packing = spoilt(tmp_path, monkeypatch)
+    mount, serial = packing.mounts[1], packing.origin.serial(packing.mounts[1])
+    packing.fleet.replay(mount, packing.fleet.snapshot(packing.mounts[0]))
+    with pytest.raises(BadInput, match="this is drive g0s0 of the shipment, expected g0s1") as caught:
+        packing.pack()
+    assert "or set aside, and how to fill it anew is told, if they are that other drive's" in caught.value.hint
+    packing.fleet.remove(mount, mf.CARD)
+    for _ in range(3):
+        packing.notices.clear()
+        assert [row["drive"] for row in owed(packing.pack())] == ["g0s1"]
+        told = f"it is filled anew with --replace {serial}={mount}, once what is in its sealift/ was moved away"
+        assert any(text.endswith(told) for text in packing.notices)
+    for name in packing.fleet.names(mount):
+        packing.fleet.remove(mount, name)
+    assert packing.pack(replace={serial: mount}).exit_code == 0
+    packing.ends_well()
+
+
 def test_one_that_lacks_packs_too_is_set_aside_and_left_as_it_is(tmp_path, monkeypatch):
     packing = spoilt(tmp_path, monkeypatch, 1)
     mount, serial = packing.mounts[1], packing.origin.serial(packing.mounts[1])

@@ -351,7 +351,8 @@ def check_place(attached: Attached, card: manifest.DriveCard, group: int, slot: 
         mend = (
             "`sealift repair` with all mounts of the group makes that file again"
             if signed
-            else "move that file away, and the drive is known by its packs (exchanged serial numbers would be signed)"
+            else "move that file away, and the drive is known by its packs (exchanged serial numbers would be signed), "
+            "or set aside, and how to fill it anew is told, if they are that other drive's"
         )
         raise BadInput(
             f"{attached.mount}: this is drive {card.id} of the shipment, expected {manifest.drive_id(group, slot)}",

@@ -224,7 +224,8 @@ def look(work: Work, group: int) -> list[str]:
         )
     for each, slot, text in wrong:
         drive = f"drive {manifest.drive_id(group, slot)} (serial {each.serial}, {each.mount})"
-        how = "`sealift repair` with the mounts of all drives of the group takes each from another one"
+        how = "`sealift repair` with the mounts of all drives of the group takes from another what one has not, and "
+        how += "makes again what is of each drive alone"
         emptied = is_emptied(each.drive)
         if emptied:  # repair knows it by nothing, and leaves it as it is
             how = f"`sealift repair` of the others with `--onto {each.mount}` makes it anew"

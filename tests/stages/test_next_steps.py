@@ -17,6 +17,7 @@ from sealift.cli.main import run as sealift
 from sealift.cli.unpack import tell
 from sealift.drives.memory import Medium, MemoryDrive
 from sealift.formats import manifest as mf
+from sealift.reading.survey_views import NOBODYS_PACKS
 from sealift.stages import repair as repairing
 from sealift.stages import verify_names
 from sealift.stages.inspect import inspect
@@ -455,6 +456,42 @@ def test_a_drive_on_which_sealift_is_no_folder_has_that_moved_away(fleet, ask):
     Path(fleet.mount(0, 1), "sealift").touch()
     told = steps(ask("repair", code=3))
     assert f"sealift on {fleet.mount(0, 1)} is no folder, and repair removes nothing: move it away yourself" in told
+
+
+def test_a_drive_that_lost_its_small_files_is_mended_where_it_stands(fleet, ask):
+    """Its medium tells no serial number, so that it may be packs that were brought, and nothing more."""
+    for path in fleet.path(0, 1, "").rglob("*"):
+        if path.is_file() and "packs" not in path.parts:
+            path.unlink()
+    where = fleet.mount(0, 1)
+    way = f"{where} holds most packs of g0s1. if it is that drive, and lost its small files: put manifest.json of"
+    for command, code in (("verify", 6), ("inspect", 3), ("repair", 3)):
+        told = steps(ask(command, code=code))
+        assert told[0].startswith(way), told
+        assert not any("still to come" in line for line in told)
+        assert all("--onto MNT" in line for line in told[1:])
+    shutil.copy(fleet.path(0, 0, mf.MANIFEST), fleet.path(0, 1, mf.MANIFEST))
+    assert ask("repair", code=0).startswith("repaired: ")
+    assert ask("verify", code=0).startswith("intact: ")
+
+
+def test_packs_that_were_brought_are_not_told_to_be_that_drive(fleet, ask, tmp_path):
+    few = bag_of(fleet, tmp_path / "few", (1, 0))
+    most = bag_of(fleet, tmp_path / "most", (1, 0), (1, 1))
+    for bag, mounts in ((few, [fleet.mount(0, 0), fleet.mount(0, 2), few]), (most, [*fleet.mounts, most])):
+        for command in ("inspect", "repair"):
+            words = ask(command, *mounts, code=3 if bag == few else 0)
+            assert "if it is that drive" not in words
+
+
+@pytest.mark.parametrize("ignored", ["packs are there, and nothing here says whose: all drives", "a drive of shipment"])
+def test_unpack_sends_to_inspect_where_drives_of_a_group_are_here_and_lost_what_says_so(capsys, ignored):
+    why = NOBODYS_PACKS if ignored in NOBODYS_PACKS else ignored
+    group = {"group": 0, "drives": ["g0s0"], "files": 3, "bytes": 5}
+    tell(Result(missing_groups=[group], ignored=[("/mnt/d0", why)]), "out")
+    said = capsys.readouterr().err
+    assert ("of drives that are ignored `sealift inspect` says what they lack" in said) == (why == NOBODYS_PACKS)
+    assert ("mounted too, but for those that are mounted and ignored" in said) == (why == NOBODYS_PACKS)
 
 
 @pytest.mark.parametrize("missing", [[], ["g0s2 (serial S2)"]])

@@ -36,12 +36,12 @@ from sealift.cli.gone_words import (
     unidentified,
 )
 from sealift.cli.hanging import Watch
-from sealift.reading.survey_views import SEVERAL
+from sealift.reading.survey_views import BARE, SEVERAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sealift.stages.verify_report import Fault, InspectReport, VerifyReport
+    from sealift.stages.verify_report import Fault, InspectReport, Present, VerifyReport
 
 shipment_option = click.option(
     "--shipment", metavar="ID", help="The shipment that is expected, where there is no seal to say so."
@@ -189,6 +189,8 @@ def next_steps(report: InspectReport | VerifyReport) -> Iterator[str]:
     yield from _see_there(report)
     away = {fault.mount for fault in report.faults if fault.kind == AWAY}
     yield from _see_to_files(report)
+    for drive in _bare(report)[: common.SHOWN]:
+        yield clean(f"{drive.mount} holds most packs of {drive.drive}. {BARE}")
     if report.state == "lost" and not away and not only_gone(report):
         yield from _sent_again(report, "if it stays so, " if failing else "")
     elif report.state == "unseen" and not report.final and _is_more_to_come(report, away):
@@ -360,11 +362,24 @@ def _see_there(report: InspectReport | VerifyReport) -> Iterator[str]:
         )
 
 
+def _bare(report: InspectReport | VerifyReport) -> list[Present]:
+    """Places with most packs of a drive that is missing, and with nothing else of it: it may be that one."""
+    return [
+        drive
+        for group in report.groups
+        for drive in group.present
+        if drive.bag
+        and any(row.drive == drive.drive for row in group.missing)
+        and 2 * len({stripe for stripe, _, _ in drive.damage}) < group.stripes
+    ]
+
+
 def _is_more_to_come(report: InspectReport | VerifyReport, away: set[str]) -> bool:
     """Whether more drives are missing than places that do not tell which drive they are, or nobody can say."""
     here = {drive.mount for group in report.groups for drive in group.present}
     missing = sum(len(group.missing) for group in report.groups)
     untold = (away - here) | {fault.mount for fault in report.faults if is_nobodys(fault)}
+    untold |= {drive.mount for drive in _bare(report)}
     return not untold or report.seal is None or missing > len(untold)
 
 

@@ -31,7 +31,7 @@ from sealift.cli.gone_words import (
 from sealift.cli.inspect import REFUSED, UNSIGNED
 from sealift.formats.manifest import PACK_FILE, SIGNATURE
 from sealift.formats.sizes import counted
-from sealift.reading.survey_views import DOUBTED, STRANGE_PACKS
+from sealift.reading.survey_views import BARE, DOUBTED, STRANGE_PACKS
 from sealift.stages.repair_far import OF_HOSTS
 from sealift.stages.repair_plan import MET, NO_SEAL_HERE
 from sealift.stages.verify_bags import NO_FILE
@@ -112,7 +112,7 @@ def show(result: RepairReport, refusal: BadInput | None = None) -> None:
     common.show_hosts(result.hosts, "looked at")
     for line in _amounts(result):
         echo(line)
-    for notice in result.notices[: common.SHOWN]:
+    for notice in [each for each in result.notices if not each.endswith(BARE)][: common.SHOWN]:
         echo(f"note: {_clean(notice)}")
     for line in dict.fromkeys([*_next(result, refusal), *_beware(result)]):
         echo(_clean(f"next: {line}"))
@@ -366,6 +366,7 @@ def _next(result: RepairReport, refusal: BadInput | None) -> Iterator[str]:
         return
     for gone in result.gone:
         yield of_gone(gone.group, gone.path, gone.sent, missing=bool(result.missing_here))
+    yield from (notice for notice in result.notices if notice.endswith(BARE))
     unlisted = {gone.group for gone in result.gone}
     if result.lost or set(result.short) - unlisted:
         yield _fetch(result)

@@ -223,15 +223,16 @@ def _is_gone(name: str, result: Result) -> bool:
 
 def tell_missing(groups: list[dict[str, Any]], ignored: list[tuple[str, str]]) -> None:
     """Groups of which no drive is here, or none that can be read; `ignored`: mounts that give nothing, and why."""
-    from sealift.reading.survey_views import NO_MANIFEST
+    from sealift.reading.survey_views import NO_MANIFEST, NOBODYS_PACKS
 
-    bereft = any(why.endswith(NO_MANIFEST) for _, why in ignored)
+    bereft = any(why.endswith((NO_MANIFEST, NOBODYS_PACKS)) for _, why in ignored)
     for group in groups:
         common.say(
             f"group {group['group']} is not here: {counted(group['files'], 'file')}, "
             f"{common.size_text(group['bytes'])}; its drives:"
         )
         common.say_list(group["drives"], len(group["drives"]))
-        common.say("hint: run the same command again with its drives mounted too")
+        here = ", but for those that are mounted and ignored" if bereft else ""
+        common.say(f"hint: run the same command again with its drives mounted too{here}")
     if bereft:
         common.say("hint: of drives that are ignored `sealift inspect` says what they lack, and where to have it")

@@ -58,6 +58,10 @@ HOW_MANIFEST = (
     "manifest.json.sig, packs.bin and blocks.bin, as the origin keeps them in its state folder, {folder}, into "
     "sealift/ on one of these drives: `sealift repair MNT...` proves them, and puts them on the others"
 )
+BARE = (  # a place with most packs of a drive that is missing, and nothing else of it
+    "if it is that drive, and lost its small files: put manifest.json of another drive of its group into sealift/ on "
+    "it, and `sealift repair` mends it where it stands"
+)
 DOUBTED = "no pack here that was looked at is known to be one of that drive: it may be another one"
 STRANGE_PACKS = "or another shipment's: no pack that was looked at here is one of these groups as it was signed"
 SEVERAL = "drives of several sealed shipments are here"

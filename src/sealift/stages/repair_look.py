@@ -27,6 +27,7 @@ from sealift.formats import manifest as mf
 from sealift.formats import typed
 from sealift.formats.manifest import PACK_FILE
 from sealift.reading.health import Health, read_health
+from sealift.reading.survey_views import BARE
 from sealift.stages import verify_join as join
 from sealift.stages.repair_files import SMALL, SmallFiles
 from sealift.stages.verify import read_drives
@@ -141,15 +142,13 @@ def bag_damage(group: GroupView, view: DriveView) -> Damage:
     return check.damage
 
 
-def bag_notices(bag: Seen) -> list[str]:
-    """What is said of a folder of packs that was read."""
+def bag_notices(bag: Seen, missing: Collection[str]) -> list[str]:
+    """What is said of a folder of packs that was read; `missing`: drives that are."""
     where = bag.view.mount
-    rest = (
-        "and nothing else of a drive: they are read, and nothing is written there. if it is that drive, and lost its "
-        f"small files: put {mf.MANIFEST} of another drive of the group into {mf.ROOT}/ on it, and the same command "
-        "mends it"
-    )
-    lines = [f"{where} holds packs of {bag.view.name} {rest}"]
+    what = f"packs of {bag.view.name} and nothing else of a drive"
+    lines = [f"{where} holds {what}: they are read, and nothing is written there"]
+    if bag.view.name in missing and 2 * len(bag.damage) < bag.group.manifest.geometry.stripes:
+        lines.append(f"{where} holds most packs of {bag.view.name}. {BARE}")
     others = {fault.path for fault in bag.faults if fault.detail.endswith(MIXED)}
     lines += [f"{where}: {MIXED}: {ONE_FOLDER}"] if others else []
     spoilt = sorted({fault.path for fault in bag.faults if fault.path and fault.path not in others})

@@ -443,7 +443,7 @@ def plan(found: Survey, seen: Sequence[Seen], answer: RepairReport) -> list[Plan
         if each.bag and each.view.predecessor is not None:
             continue
         if each.bag:
-            answer.notices += bag_notices(each)
+            answer.notices += bag_notices(each, answer.missing)
             continue
         if (old := next((fault for fault in each.faults if fault.kind == "superseded"), None)) is not None:
             answer.notices.append(f"{each.view.mount}: {old.detail}; nothing is written there: pull it afterwards")

@@ -47,6 +47,7 @@ class Group:
     data: int
     parity: int
     packs: list[list[bytes]]  # stripe -> role -> bytes
+    folders: int = 0  # of the stripes, the last that hold directories alone
     manifest: mf.Manifest | None = None
     manifest_bytes: bytes = b""
     files: list[dict[str, bytes]] = field(default_factory=list)  # slot -> name beneath sealift/ -> bytes
@@ -54,6 +55,10 @@ class Group:
     @property
     def n(self) -> int:
         return self.data + self.parity
+
+    @property
+    def files_end(self) -> int:
+        return len(self.packs) - self.folders
 
 
 @dataclass
@@ -119,8 +124,11 @@ def make(
     off: frozenset[tuple[int, int, int]] = frozenset(),
     with_seal: bool = True,
     on_disk: bool = True,
+    folders: int = 0,
 ) -> Fleet:
     """A shipment of one group for each (data, parity); `lengths` are the data packs' of each stripe.
+
+    The last `folders` stripes of each group hold directories alone, by its manifest.
 
     `off`: (stripe, role, block) that are signed with a bit flipped after parity was made over them: every pack is as
     it was signed, and parity gives other bytes than that.
@@ -128,6 +136,8 @@ def make(
     rng = random.Random(seed)
     shipment = rng.randbytes(8).hex()
     groups = [_group(rng, number, k, m, lengths) for number, (k, m) in enumerate(geometry)]
+    for group in groups:
+        group.folders = folders
     for group, (stripe, role, block) in itertools.product(groups, sorted(off)):
         pack = bytearray(group.packs[stripe][role])
         pack[block * BLOCK] ^= 1
@@ -226,9 +236,7 @@ def _close(fleet: Fleet, group: Group, declaration: bytes) -> None:
         scan="11" * 32,
         order="path",
         seed=0,
-        geometry=mf.Geometry(
-            data=group.data, parity=group.parity, stripes=len(group.packs), files_end=len(group.packs)
-        ),
+        geometry=mf.Geometry(data=group.data, parity=group.parity, stripes=len(group.packs), files_end=group.files_end),
         drives=rows,
         packs=tree(mf.PACKS, len(records), packs_root),
         blocks=tree(mf.BLOCKS, len(hashes), blocks_root),
@@ -268,7 +276,7 @@ def _own_files(facts: GroupFacts, group: Group, slot: int) -> dict[str, bytes]:
         role = mf.role_of(stripe, slot, group.n)
         if row[role]:
             lines.append(f"{blake3(row[role]).hexdigest()}  {mf.pack_name(stripe, role, group.data)}\n")
-    words = openme.text(facts, slot, len(group.packs), len(group.packs))
+    words = openme.text(facts, slot, len(group.packs), group.files_end)
     return {mf.OPEN_ME: words.encode(), mf.SUMS: "".join(lines).encode()}
 
 

@@ -161,8 +161,8 @@ def _verdict(report: InspectReport) -> str:
     away = any(fault.kind == AWAY for fault in report.faults)
     if report.state == "recoverable" and not away and not any(group.missing for group in report.groups):
         return "recoverable: every drive is here, not all of it as it should be, and enough to recover every byte"
-    if only_gone(report):
-        return ONLY_GONE
+    if only_gone(report) or only_folders(report):
+        return ONLY_GONE if only_gone(report) else ONLY_FOLDERS
     if report.state == "lost" and not report.final:
         return "LOST: some data cannot be recovered, whatever is still to come"
     return _VERDICTS[report.state]
@@ -236,6 +236,9 @@ def _sent_again(report: InspectReport | VerifyReport, first: str) -> Iterator[st
     """How what is lost is to be had; of a group without any drive nobody here can name a pack."""
     from sealift.stages.fetch_check import ALL_LOST
 
+    if only_folders(report):
+        yield f"{first}unpack restores every file, and folders by the index: nothing need be sent again for it"
+        return
     nobody = [group for group in report.groups if not group.present]
     if len(nobody) == sum(group.recoverable_bytes < group.total_bytes for group in report.groups):
         yield f"{first}unpack restores the rest; {ALL_LOST}. {SENT_AGAIN}"
@@ -436,6 +439,16 @@ def only_gone(report: InspectReport | VerifyReport) -> bool:
     rest = [group for group in report.groups if not (is_uncounted(group) or (nobodys and not group.present))]
     enough = all(group.recoverable_bytes == group.total_bytes and not group.unrecoverable for group in rest)
     return report.state == "lost" and enough and (nobodys or any(group.gone for group in report.groups))
+
+
+ONLY_FOLDERS = "LOST: no file's content; names and times of folders, which unpack has from the index"
+
+
+def only_folders(report: InspectReport | VerifyReport) -> bool:
+    """Whether all that is lost are packs that hold directories and no file, and the indexes are here."""
+    lost = [group for group in report.groups if group.recoverable_bytes < group.total_bytes]
+    known = report.groups_total == len(report.groups) and not any(group.gone for group in report.groups)
+    return report.state == "lost" and bool(lost) and known and all(group.only_folders for group in lost)
 
 
 def _is_bucket(mount: str, copies: set[str]) -> bool:

@@ -10,6 +10,7 @@ from sealift.cli import common
 from sealift.cli.drive_lines import show_groups
 from sealift.cli.gone_words import lacks_seal, of_seal
 from sealift.cli.inspect import (
+    ONLY_FOLDERS,
     ONLY_GONE,
     REFUSED,
     UNSIGNED,
@@ -19,6 +20,7 @@ from sealift.cli.inspect import (
     next_steps,
     of_signatures,
     only_empty,
+    only_folders,
     only_gone,
     only_strange,
     only_unsigned,
@@ -140,6 +142,8 @@ def _verdict(report: VerifyReport) -> str:
         return f"recoverable: every byte is as it was signed, and {rest}"
     if report.state == "recoverable" and any(group.spare for group in report.groups):
         return "recoverable: what is damaged or gone can be had from what is left, and from what lies beside the seal"
+    if only_folders(report):
+        return ONLY_FOLDERS
     return ONLY_GONE if only_gone(report) else _VERDICTS[report.state]
 
 

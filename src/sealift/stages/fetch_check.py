@@ -13,7 +13,7 @@ from sealift.stages.repair_plan import MAX_LISTED, not_here
 from sealift.stages.verify_join import has_hashes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import GroupView, Survey
@@ -47,6 +47,15 @@ def not_listed(found: Survey) -> list[str]:
         for group in found.groups
         if not group.trusted
     ]
+
+
+def of_folders(found: Survey, lost: Iterable[tuple[int, int]]) -> list[str]:
+    """A line where all that is `lost`, as (group, stripe), are packs that hold directories, and no file."""
+    ends = {group.group: group.manifest.geometry.files_end for group in found.groups}
+    stripes = set(lost)
+    if not stripes or any(stripe < ends[group] for group, stripe in stripes):
+        return []
+    return ["what is lost holds no file's content: names and times of folders, which unpack has from the index"]
 
 
 def check_listable(group: GroupView, seen: Sequence[Seen], origin: OriginCopies, events: Events) -> None:

@@ -117,6 +117,7 @@ def repair(
         _judge(group, absent[group.group].without(answer.rebuilt), seen, mended, answer)
         far_away.not_lost(group, elsewhere, answer)
     planning.nobodys(found, answer)
+    answer.notices += fetch_check.of_folders(found, [(lost.group, lost.stripe) for lost in answer.lost])
     answer.state = state_of(answer)
     answer.seconds = time.monotonic() - begun
     return answer
@@ -193,7 +194,8 @@ def fetch(
     less = [(each.group, each.slot, {**each.lacks, **(each.unreached or {})}) for each in seen]
     far_away.check_all_given(found, seen, listed, fetch_list(found, less))
     far_away.note_rot(seen, listed, events.notice)
-    for notice in fetch_check.not_listed(found):
+    folders = fetch_check.of_folders(found, [(pack.group, pack.stripe) for pack in listed.contents])
+    for notice in [*folders, *fetch_check.not_listed(found)]:
         events.notice(notice)
     return listed
 

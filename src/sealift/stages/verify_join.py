@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from sealift.reading.origin_copies import OriginCopies
     from sealift.reading.survey import DriveView, GroupView, Problem, Survey
     from sealift.stages.verify_read import DriveCheck
-    from sealift.stages.verify_verdict import Damage
+    from sealift.stages.verify_verdict import Damage, LostPack
 
 INDEXES = (mf.MEMBERS_INDEX, mf.PACKS_INDEX)
 _CARRIED = (*INDEXES, mf.BLOCKS)  # what a report names among what a drive lacks
@@ -204,7 +204,12 @@ class Case:
             unrecoverable=[(each.stripe, each.role, each.first, each.last) for each in here.lost],
             gone=gone,
             spare=self.spare,
+            only_folders=bool(here.lost) and not here.unknown and all(map(self._is_of_folders, here.lost)),
         )
+
+    def _is_of_folders(self, lost: LostPack) -> bool:
+        """Whether a pack holds directories alone; not known of a group without any drive here."""
+        return self.view is not None and lost.stripe >= self.view.manifest.geometry.files_end
 
 
 def superseded(check: DriveCheck, checks: Sequence[DriveCheck]) -> Fault | None:

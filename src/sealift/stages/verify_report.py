@@ -192,6 +192,7 @@ class GroupReport(_Base, kw_only=True):
     unrecoverable: Annotated[list[tuple[_Stripe, _Slot, _Block, _Block]], Meta(max_length=1000)] = []
     gone: Annotated[list[_Words], Meta(max_length=10)] = []  # of INDEXES, and packs.bin
     spare: Annotated[list[_Words], Meta(max_length=10)] = []
+    only_folders: bool = False  # what cannot be had are packs that hold directories, and no file
 
 
 class InspectReport(_Base, kw_only=True, tag_field="type", tag="sealift-inspect"):

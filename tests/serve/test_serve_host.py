@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import TOKEN
 
+from sealift.cli.main import run as sealift
 from sealift.errors import BadInput, FormatError, Refused
 from sealift.formats import locations
 from sealift.stages import host_index
@@ -237,6 +239,25 @@ def test_addresses_of_this_host():
         assert host is None or found[0] == host
         ready = run.Ready(*found, "https", None, [], run.Options([], ""), run.Room(0, 1))
         assert ready.url in {f"https://127.0.0.1:{port}/", f"https://[::1]:{port}/"}
+        assert ready.address_of("x-g0s0") == f"{ready.url}x-g0s0/"
+    for everywhere in ("0.0.0.0", "::"):
+        ready = run.Ready(everywhere, 8443, "https", None, [], run.Options([], ""), run.Room(0, 1))
+        assert ready.address_of("x-g0s0") == f"https://{socket.gethostname()}:8443/x-g0s0/"
+
+
+def test_the_address_of_each_drive_is_said_and_one_without_a_drive_sends_there(drives, packed, capsys):
+    with serving.serving(*drives[:2]) as host:
+        told = {
+            str(drive): f"{drive}: read at {host.url}{name}/"
+            for drive, name in zip(drives, sorted(host.names()), strict=False)
+        }
+        assert set(told.values()) <= set(host.lines), host.lines
+        bare = f"{host.url}d01/"
+        places = [line.rpartition(" ")[2] for line in told.values()]
+        sealift(["inspect", *places, bare, "--allowed-signers", str(packed.allowed)])
+    said = capsys.readouterr().out
+    assert f"next: leave {bare} away, or give the address of a drive: `sealift serve` says each at its start" in said
+    assert "--onto` makes one" not in said
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sealift.drives.base import reason
-from sealift.reading.survey_views import BY_CARD, HOW_MANIFEST, NO_MANIFEST, NOBODYS_PACKS, NOT_ITS_PACKS
+from sealift.reading.survey_views import AT_ADDRESS, BY_CARD, HOW_MANIFEST, NO_MANIFEST, NOBODYS_PACKS, NOT_ITS_PACKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -83,6 +83,8 @@ def of_no_drive(where: str, why: str) -> str:
     """A place that was given, and in which there is no drive of sealift; `why` as the fault's detail has it."""
     if why.endswith("nothing is mounted there"):
         return f"leave {where} away, or mount the drive that belongs there: nothing is mounted"
+    if AT_ADDRESS in why:
+        return f"leave {where} away, or give the address of a drive: `sealift serve` says each at its start"
     return f"leave {where} away: there is no drive of sealift (`sealift repair --onto` makes one of an empty drive)"
 
 

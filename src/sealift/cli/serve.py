@@ -89,7 +89,9 @@ def _say(text: str) -> None:
 
 
 def _listening(ready: Ready, places: Places) -> None:
-    here = [place.name for place in places.places if place.served]
+    here = [place for place in places.places if place.served and place.name is not None]
+    for place in here:
+        _say(f"{place.mount}: read at {ready.address_of(place.name or '')}")
     common.say(f"{ready.url} serves {counted(len(here), 'drive')}; Ctrl-C or SIGTERM stops it")
 
 

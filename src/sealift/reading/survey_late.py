@@ -26,7 +26,7 @@ from sealift.formats import manifest as mf
 from sealift.formats import sshsig
 from sealift.reading import survey_slots
 from sealift.reading.survey_seal import Checker
-from sealift.reading.survey_views import DriveView, Late, read_all
+from sealift.reading.survey_views import AT_ADDRESS, DriveView, Late, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -242,5 +242,5 @@ def _no_drive(view: DriveView) -> str:
     if isinstance(view.drive, LocalDrive) and not os.path.ismount(view.mount):
         return f"{what}, and nothing is mounted there"
     if isinstance(view.drive, RemoteDrive):
-        return f"{what} at this address: each drive has one of its own, and a locations file names them all"
+        return f"{what} {AT_ADDRESS}: each drive has one of its own, and a locations file names them all"
     return f"{what} on this drive"

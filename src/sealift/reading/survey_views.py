@@ -49,6 +49,7 @@ ProblemKind = Literal[
     "undeclared",
     "unexpected",
 ]
+AT_ADDRESS = "at this address"
 NOBODYS_PACKS = "packs are there, and nothing here says whose: all drives of their group have lost it, or are not here"
 NOT_ITS_PACKS = ", and the packs are not"
 NO_MANIFEST = "no drive here has the manifest of that group as it was signed"

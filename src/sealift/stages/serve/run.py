@@ -76,6 +76,12 @@ class Ready:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}/"
 
+    def address_of(self, drive: str) -> str:
+        """Where others read the drive of that name: by this host's own name where it listens on all its addresses."""
+        everywhere = ipaddress.ip_address(self.host).is_unspecified
+        base = f"{self.scheme}://{words(socket.gethostname())}:{self.port}/" if everywhere else self.url
+        return f"{base}{drive}/"
+
 
 def check(options: Options, environment: Mapping[str, str], notice: Callable[[str], None]) -> Ready:
     """Everything that can be known before a socket is opened. BadInput, Refused."""

@@ -139,6 +139,28 @@ def test_what_may_be_packs_of_a_group_that_is_not_here_is_not_written():
     assert stage.exit_code(report) == 6, "no drive of group 1 is here"
 
 
+@pytest.mark.parametrize("here", [(3, 4, 5), (2, 5), (1, 2, 3, 5)], ids=str)
+def test_one_stray_pack_of_that_group_does_not_make_it_a_drive_of_it(here):
+    """g1s2 with all small files of g0s0, and a pack of g0s1: all its own packs are group 1's, where that is here."""
+    drives = FLEET.memory()
+    stray = mf.pack_name(0, 1, 2)
+    give(drives[5], 0, 0, SMALL)
+    give(drives[5], 0, 1, [stray])
+    before = everything(drives[5])
+    report = mend([drives[slot] for slot in here])
+    if 3 not in here:
+        assert everything(drives[5]) == before
+        assert [each.detail for each in report.left if each.mount == drives[5].mount] == [DOUBTED]
+        return
+    assert everything(drives[5]) == {
+        name.encode(): data for name, data in (FLEET.groups[1].files[2] | FLEET.seal_files).items()
+    } | {stray.encode(): before[stray.encode()]}
+    assert [(each.drive, each.path) for each in report.left] == [("g1s2", stray)]
+    drives[5].lock()
+    drives[5].remove(stray)
+    assert exit_code(look(drives)) == 0
+
+
 TABLES = (mf.PACKS, mf.BLOCKS)
 
 

@@ -423,10 +423,11 @@ def _group_of(found: Survey, view: DriveView) -> tuple[GroupView | None, int | N
         place = survey_slots.find(view.drive, view.card, group.manifest, packs, blocks, strict=strict)
         packs.close()
         blocks.close()
-        if place.by_packs:
+        if place.by_packs and not place.strange:
             return group, place.slot
         places[group.group] = place
-    for group in sorted(found.groups, key=lambda each: view.card is None or each.group != view.card.group):
+    claimed = view.card.group if view.card is not None else None
+    for group in sorted(found.groups, key=lambda each: (not places[each.group].by_packs, each.group != claimed)):
         place = places[group.group]
         if place.slot is not None:
             others = [each for number, each in places.items() if number != group.group]

@@ -1,11 +1,12 @@
 """Which slot of a group a drive is in: its packs decide, drive.json is only a claim.
 
 The first block of a pack has one place in the group, and its BLAKE3 stands in blocks.bin under the signed
-manifest; so one block tells the slot. A claim that one block confirms stands. Where there are packs and none that is
-looked at is one of the group's, they may be another's, whatever the small files say: then OPEN-ME.txt or B3SUMS, whose
-digests are in their row of the table, have to be the slot's own. Where there are none, these tell, then the claim;
-where they do not read, the claim alone leaves a doubt. Reads a few blocks, SAMPLES, and where these tell nothing as
-many of the packs that are listed; trusts no name, length or claim.
+manifest; so one block tells the slot. A claim that one block confirms stands; where most of the packs that are looked
+at are not the group's, a few that are its tell less than a group whose packs they all are. Where none is one of the
+group's, they may be another's, whatever the small files say: then OPEN-ME.txt or B3SUMS, whose digests are in their row
+of the table, have to be the slot's own. Where there are none, these tell, then the claim; where they do not read, the
+claim alone leaves a doubt. Reads a few blocks, SAMPLES, and where these tell nothing as many of the packs that are
+listed; trusts no name, length or claim.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Place(NamedTuple):
 
     slot: int | None
     by_packs: bool = False
-    strange: bool = False  # none of the packs that are looked at is the group's, though there are some
+    strange: bool = False  # most of the packs that are looked at are not the group's, or all
     unsure: bool = False  # of some that are looked at nobody can say whether they are
     blind: bool = False  # packs are there that do not read, and drive.json alone says which drive it is
 
@@ -58,7 +59,7 @@ def find(
     claim = card.slot if card is not None and of and card.slot < manifest.n else None
     exact = claim is not None and card is not None and manifest.is_card(claim, card)
     votes: Counter[int] = Counter()
-    strange = unsure = unread = False
+    strange, unsure, unread = 0, False, False
     try:
         stripes = _sample(manifest.geometry.stripes)
         for again in (False, True):
@@ -68,18 +69,19 @@ def find(
                 if claim in told.slots:
                     return Place(claim, by_packs=True)
                 votes.update(told.slots)
-                strange, unsure, unread = strange or told.strange, unsure or told.unsure, unread or told.unread
+                strange, unsure, unread = strange + told.strange, unsure or told.unsure, unread or told.unread
             if votes or (exact and not strange):
                 break
     except DriveFault:  # a host that does not answer is not asked sixteen times
         pass
     if votes:
-        return Place(votes.most_common(1)[0][0], by_packs=True)
+        ((slot, count),) = votes.most_common(1)
+        return Place(slot, by_packs=True, strange=strange > count)
     by_files = set[int]() if strange and card is not None and not of else _slots_by_own_files(drive, manifest)
     if len(by_files) == 1:
-        return Place(by_files.pop(), strange=strange, unsure=unsure)
+        return Place(by_files.pop(), strange=strange > 0, unsure=unsure)
     if by_files or strange or (strict and not exact):
-        return Place(None, strange=strange, unsure=unsure)
+        return Place(None, strange=strange > 0, unsure=unsure)
     return Place(claim, unsure=unsure, blind=unread)
 
 

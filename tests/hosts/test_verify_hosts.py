@@ -232,6 +232,18 @@ def test_drives_of_two_shipments_are_refused_without_a_seal(cluster, hosts, ship
     assert [fault.kind for fault in report.faults] == ["foreign"]
 
 
+def test_two_sealed_shipments_that_stand_on_one_host_are_refused_without_a_seal(cluster, hosts, shipment, tmp_path):
+    """Most drives there are of one of them, which says nothing."""
+    other = fleets.make(tmp_path / "other", seed=6, geometry=((1, 1),), lengths=LENGTHS)
+    for slot in (0, 1):
+        shutil.move(other.mount(0, slot), drive(cluster, "a", f"other{slot}"))
+    allowed = type(other.allowed).parse(shipment.allowed_bytes + other.allowed_bytes)
+    with pytest.raises(BadInput, match=f"of several shipments .*{other.shipment} on "):
+        check(hosts, shipment, tmp_path, allowed=allowed)
+    report = check(hosts, shipment, tmp_path, allowed=allowed, seal=shipment.seal_files)
+    assert (report.state, {fault.kind for fault in report.faults}) == ("intact", {"foreign"})
+
+
 @pytest.mark.long
 def test_the_command_prints_the_verdict_and_the_hosts(cluster, hosts, shipment, tmp_path, capfd, monkeypatch):
     (tmp_path / "signers").write_bytes(shipment.allowed_bytes)

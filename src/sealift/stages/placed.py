@@ -14,7 +14,6 @@ import glob
 import os
 import threading
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sealift.drives import locations
@@ -70,6 +69,7 @@ class Seen(NamedTuple):
     seal: dict[str, bytes] | None
     shipment: str | None
     refused: SealiftError | None  # none of these drives is of the shipment that is meant
+    rivals: tuple[str, ...] = ()  # other shipments, sealed as that one is, of which drives stand there
 
 
 def look(question: Question, _wire: Wire | None = None) -> Seen:
@@ -86,7 +86,7 @@ def look(question: Question, _wire: Wire | None = None) -> Seen:
         refused = error
     stands = [_stand(found, view) for view in found.views if view.standing != "empty"]
     sealed = None if found.trusted is None else dict(found.trusted.files)
-    return Seen(stands, sealed, found.shipment if found.groups else None, refused)
+    return Seen(stands, sealed, found.shipment if found.groups else None, refused, tuple(found.rivals))
 
 
 def _stand(found: Survey, view: DriveView) -> Stand:
@@ -232,9 +232,10 @@ def _check(
 def _meant(seen: Mapping[Host, Seen], shipment: str | None) -> tuple[dict[str, bytes] | None, str | None]:
     """The seal that holds on most hosts, or the shipment of most; BadInput where hosts have those of several."""
     having = {host: each for host, each in seen.items() if each.shipment is not None}
-    names = Counter(each.shipment for each in having.values())
+    named = {host: (each.shipment, *each.rivals) for host, each in sorted(having.items())}
+    names = {name for each in named.values() for name in each}
     if len(names) > 1:
-        where = ", ".join(f"{each.shipment} on {host.name}" for host, each in sorted(having.items())[:10])
+        where = ", ".join(f"{name} on {host.name}" for host, each in list(named.items())[:10] for name in each)
         raise BadInput(
             f"these hosts have drives of several shipments ({where}): nothing says which of them is meant",
             hint="give the seal of the one that is meant (--seal FILE), or its --shipment ID",

@@ -161,6 +161,18 @@ def test_one_stray_pack_of_that_group_does_not_make_it_a_drive_of_it(here):
     assert exit_code(look(drives)) == 0
 
 
+def test_where_as_many_packs_say_the_one_as_the_other_nothing_is_written():
+    drives = FLEET.memory()
+    give(drives[5], 0, 0, SMALL)
+    give(drives[5], 0, 1, [mf.pack_name(0, 1, 2)])
+    take(drives[5], [mf.pack_name(0, 2, 2), mf.pack_name(1, 1, 2)])
+    before = everything(drives[5])
+    for here in ((3, 4, 5), (2, 3, 5)):
+        report = mend([drives[slot] for slot in here])
+        assert everything(drives[5]) == before
+        assert [each.detail for each in report.left if each.mount == drives[5].mount] == [DOUBTED]
+
+
 TABLES = (mf.PACKS, mf.BLOCKS)
 
 

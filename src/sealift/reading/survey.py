@@ -431,7 +431,7 @@ def _group_of(found: Survey, view: DriveView) -> tuple[GroupView | None, int | N
         place = places[group.group]
         if place.slot is not None:
             others = [each for number, each in places.items() if number != group.group]
-            others_may = len(found.groups) < found.groups_total or any(each.unsure for each in others)
+            others_may = len(found.groups) < found.groups_total or any(each.unsure or each.by_packs for each in others)
             view.doubted = place.blind or ((place.strange or place.unsure) and others_may)
             return group, place.slot
     return None, None

@@ -1,12 +1,12 @@
 """Which slot of a group a drive is in: its packs decide, drive.json is only a claim.
 
-The first block of a pack has one place in the group, and its BLAKE3 stands in blocks.bin under the signed
-manifest; so one block tells the slot. A claim that one block confirms stands; where most of the packs that are looked
-at are not the group's, a few that are its tell less than a group whose packs they all are. Where none is one of the
-group's, they may be another's, whatever the small files say: then OPEN-ME.txt or B3SUMS, whose digests are in their row
-of the table, have to be the slot's own. Where there are none, these tell, then the claim; where they do not read, the
-claim alone leaves a doubt. Reads a few blocks, SAMPLES, and where these tell nothing as many of the packs that are
-listed; trusts no name, length or claim.
+The first block of a pack has one place in the group, and its BLAKE3 stands in blocks.bin under the signed manifest; so
+one block tells the slot. A claim that one block confirms stands; where neither drive.json nor own files say so, and
+half of the packs that are looked at or more are not the group's, those that are may be strays. Where none is one of
+the group's, they may be another's, whatever the small files say: then OPEN-ME.txt or B3SUMS, whose digests are in
+their row of the table, have to be the slot's own. Where there are none, these tell, then the claim; where they do not
+read, the claim alone leaves a doubt. Reads a few blocks, SAMPLES, and where these tell nothing as many of the packs
+that are listed; trusts no name, length or claim.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
     slot: int | None
     by_packs: bool = False
-    strange: bool = False  # most of the packs that are looked at are not the group's, or all
+    strange: bool = False  # of the packs that are looked at none is the group's, or too few for what its files say
     unsure: bool = False  # of some that are looked at nobody can say whether they are
     blind: bool = False  # packs are there that do not read, and drive.json alone says which drive it is
 
@@ -76,7 +76,8 @@ def find(
         pass
     if votes:
         ((slot, count),) = votes.most_common(1)
-        return Place(slot, by_packs=True, strange=strange > count)
+        stray = strange >= count and slot not in _slots_by_own_files(drive, manifest)
+        return Place(slot, by_packs=True, strange=stray)
     by_files = set[int]() if strange and card is not None and not of else _slots_by_own_files(drive, manifest)
     if len(by_files) == 1:
         return Place(by_files.pop(), strange=strange > 0, unsure=unsure)

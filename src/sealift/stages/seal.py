@@ -395,10 +395,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def build(
-    groups: Sequence[Packed],
-    declaration: Declaration,
-    files: dict[str, bytes],
-    lacks: Shortfall | UnsetType = UNSET,
+    groups: Sequence[Packed], declaration: Declaration, files: dict[str, bytes], lacks: Shortfall | UnsetType = UNSET
 ) -> Seal:
     """The seal's record; its time is now, in UTC."""
     first = groups[0].manifest

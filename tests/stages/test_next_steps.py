@@ -578,25 +578,3 @@ def test_what_a_drive_lacks_that_nothing_tells_which_it_is_is_counted(names, sai
     faults = [Fault(kind="rotten", block=None, drive=where, mount=where, path=name, detail="zeros") for name in names]
     (line,) = repair_words._left(faults)
     assert f"{said} damaged or gone" in line
-
-
-@pytest.mark.parametrize("lost", ["folders", "both"])
-def test_a_lost_pack_that_holds_no_byte_of_a_file_is_told_as_that(tmp_path, capsys, lost):
-    """The manifest says from which stripe on packs hold directories alone."""
-    made = fleets.make(tmp_path / "mnt", seed=83, lengths=[[70, 60], [BLOCK + 9, 50], [30, 0]], folders=1)
-    (tmp_path / "signers").write_bytes(made.allowed_bytes)
-
-    def ask(command, *more, code=4):
-        assert sealift([command, *made.mounts, *more, "--allowed-signers", str(tmp_path / "signers")]) == code
-        return capsys.readouterr()
-
-    for stripe, role in [(2, 0), (2, 2), *([(1, 0), (1, 1)] if lost == "both" else [])]:
-        made.path(0, mf.slot_of(stripe, role, 3), mf.pack_name(stripe, role, 2)).unlink()
-    words = "no file's content"
-    for command in ("verify", "inspect"):
-        said = ask(command).out
-        assert said.startswith(f"LOST: {words}; names and times of folders") == (lost == "folders")
-        assert ("nothing need be sent again" in said) == (lost == "folders")
-        assert ("--fetch-list" in said) == (lost == "both")
-    assert (words in ask("repair").out) == (lost == "folders")
-    assert (words in ask("repair", "--fetch-list", code=0).err) == (lost == "folders")

@@ -217,7 +217,7 @@ def _verdict(result: RepairReport) -> str:
 def _as_signed(result: RepairReport) -> str:
     """Where nothing is wrong any more with what was looked at."""
     here = ", as far as it is here" if result.absent else ""
-    if not result.repaired_files:
+    if not (result.repaired_files or result.removed):
         of = "" if result.scope == "all" else f" with {_OF[result.scope]}{_LENGTHS}"
         return f"whole{here}: nothing is wrong{of}, and nothing was written"
     rest = "" if result.scope == "all" else _LENGTHS

@@ -226,7 +226,8 @@ def test_a_signed_group_of_which_a_drive_is_away_is_not_read_back_and_that_is_sa
     packing = Packing(tmp_path, size=3)
     assert packing.pack(read_back="none").exit_code == 0
     shutil.rmtree(f"{packing.mounts[1]}/sealift")
-    packing.pack(read_back="full", to=[packing.mounts[0], packing.mounts[2]], group_size=3)
+    result = packing.pack(read_back="full", to=[packing.mounts[0], packing.mounts[2]], group_size=3)
+    assert (result.exit_code, result.not_read) == (6, [0])
     assert any("not read back, for drives of it are not here: SERd01" in text for text in packing.notices)
 
 

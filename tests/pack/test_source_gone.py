@@ -162,26 +162,26 @@ GIB = 1 << 30
 )
 def test_when_a_stripe_is_not_to_be_kept(packs, queue, stops):
     if not stops:
-        Unread(0).require(7, packs, queue)
+        Unread().require(0, 7, packs, queue)
         return
     with pytest.raises(SourceFault, match=r"that stripe 7 of group 0 is made of"):
-        Unread(0).require(7, packs, queue)
+        Unread().require(0, 7, packs, queue)
 
 
 def test_what_is_too_little_in_each_stripe_is_too_much_in_all_of_them():
     """A folder of large files that is not mounted any more: one of them in each stripe."""
-    run = Unread(0)
-    run.require(0, [pack(9, 100)], NOTHING)
-    run.require(1, [pack(9, 100)], pack(0, 0, [b"a"], 50))
-    run.require(2, [pack(9, 100)], pack(0, 0, [b"b"], 50))
+    run = Unread()
+    run.require(0, 0, [pack(9, 100)], NOTHING)
+    run.require(0, 1, [pack(9, 100)], pack(0, 0, [b"a"], 50))
+    run.require(0, 2, [pack(9, 100)], pack(0, 0, [b"b"], 50))
     with pytest.raises(SourceFault):
-        run.require(3, [pack(9, 100)], pack(0, 0, [b"c"], 50))
+        run.require(1, 0, [pack(9, 100)], pack(0, 0, [b"c"], 50))
 
 
 def test_one_file_that_went_stops_nothing_however_many_stripes_it_was_cut_into():
-    run = Unread(0)
+    run = Unread()
     for stripe in range(200):
-        run.require(stripe, [pack(1, 100, [b"cut"], 100)], NOTHING)
+        run.require(0, stripe, [pack(1, 100, [b"cut"], 100)], NOTHING)
 
 
 def test_a_folder_of_large_files_that_is_not_mounted_any_more_is_seen_beside_many_small_ones(tmp_path, monkeypatch):
@@ -257,7 +257,14 @@ def test_a_filesystem_that_failed_meanwhile_says_that_a_file_is_not_as_it_was_sc
     assert not opened.same(unit)  # EBADF stands for EIO
 
 
-def test_a_source_that_cannot_be_looked_at_is_said_why(tmp_path):
+def test_a_source_that_cannot_be_looked_at_is_said_why(tmp_path, monkeypatch):
+    def denied(_path):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", denied)
+        with pytest.raises(BadInput, match="permission denied"):
+            sources.Directory(os.fsencode(tmp_path)).check()
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(BadInput, match="too many levels of symbolic links"):
         sources.Directory(os.fsencode(tmp_path / "loop")).check()

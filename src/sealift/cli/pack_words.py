@@ -34,6 +34,7 @@ def answer(result: Result) -> dict[str, Any]:
         "lacking": result.lacking,
         "changed": [common.path_fields(path) for path in result.changed],
         "incomplete": [{**common.path_fields(path), "reason": reason} for path, reason in result.incomplete],
+        "not_read": result.not_read,
         "skipped": [{**common.path_fields(path), "reason": reason} for path, reason in result.skipped],
         "outdated": [common.path_fields(path) for path in result.outdated],
         "since_listing": result.since

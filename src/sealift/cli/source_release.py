@@ -209,16 +209,14 @@ def _say(looked: Looked, released: Released | None) -> None:
     elif looked.objections:
         if any(why.endswith(records.ONLY_THERE) for why in looked.objections):
             say("`sealift status --state DIR` names what was not sent, or not whole. Send it as a shipment of its own,")
-            say(
-                "or keep it; with --accept-missing whoever signs frees the source without it, and the statement says so"
-            )
+            say("or keep it; with --accept-missing whoever signs frees it without that, and the statement says so")
         if any(why.endswith(records.AHEAD) for why in looked.objections):
             say(
                 "of a receipt that is still to come, look at this host's clock and the receiver's. If theirs was ahead,"
             )
             say("they set it, move that receipt away, verify again and sign the next one; strike this one then")
-        say(
-            "take out what is not of this seal, have what is damaged sent again; a receipt that does not hold stops all"
-        )
+        if any(not why.endswith(records.ONLY_THERE) for why in looked.objections):
+            say("take out what is not of this seal, have what is damaged sent again; a receipt that does not hold")
+            say("stops all")
     else:
         say("ask the receiver for a newer receipt: late drives verified, lost ones made again by sealift repair")

@@ -32,7 +32,6 @@ from sealift.stages.pack.journal_rows import PackRow, Slow
 from sealift.stages.pack.readback import BUFFER
 from sealift.stages.pack.stripe import StripeWriter
 from sealift.stages.pack.units import Ask, Begin, Credit, Ended, Filled, RowsReady, Unit, Work
-from sealift.stages.pack.unread import Unread
 from sealift.stages.pack.workers import threads_beside
 from sealift.stages.rates import Rates
 
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from sealift.stages.pack.queue import Cursor, UnitQueue
     from sealift.stages.pack.readback import ReadBack
     from sealift.stages.pack.source import Reader, Source
+    from sealift.stages.pack.unread import Unread
     from sealift.stages.pack.workers import BuilderProcess, Fleet
 
 SLAB = 4 << 20
@@ -80,19 +80,19 @@ class GroupPacker:
         reader: Reader,
         copies: Copies,
         read_back: ReadBack,
-        accept_missing: bool,
+        unread: Unread | None,
         progress: Callable[[Progress], None],
         room: Callable[[int, int, int, int], None],
         between: Callable[[], None],
     ) -> None:
         """`room(stripe, members, blocks, source_bytes)` before a stripe, of what is packed so far.
 
-        `between()` often, in this thread, to tell of faults.
+        `between()` often, in this thread, to tell of faults. `unread`: where not all that is missing is accepted.
         """
         self._fleet, self._journal, self._folder, self._number = fleet, journal, folder, crew.number
         self._crew, self._copies, self._read_back = crew, copies, read_back
         self._progress, self._room, self._between = progress, room, between
-        self._accept_missing, self._unread = accept_missing, Unread(crew.number)
+        self._unread = unread
         self._rates = Rates[int]()
         self._writers = [ThreadPoolExecutor(1, thread_name_prefix=f"drive-{slot}") for slot in range(fleet.n)]
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
@@ -162,8 +162,8 @@ class GroupPacker:
                     for builder, message in self._messages(writer):
                         self._handle(builder, message, writer, queue, rows, ended, columns)
                 writer.drain()
-                if not self._accept_missing:
-                    self._unread.require(stripe, list(ended.values()), queue)
+                if self._unread is not None:
+                    self._unread.require(self._number, stripe, list(ended.values()), queue)
                 segments = self._segment_rows(ended)
                 if segments:
                     _append_batch(rows, *segments)

@@ -471,6 +471,7 @@ class _Packing(Pass):
             hosts=self.rows(),
             placed=True,
             lacking=sorted({drive for each in answers for drive in each.lacking}),
+            not_read=sorted({group for each in answers for group in each.not_read}),
         )
 
 

@@ -134,6 +134,7 @@ class Result:
     placed: bool = False  # on the hosts of a cluster
     since: Since | None = None  # its listing the source has changed
     lacking: list[str] = field(default_factory=list)  # drives of signed groups that are not whole, attached or not
+    not_read: list[int] = field(default_factory=list)  # of --read-back full: signed groups of which drives are away
     repacked: bool = False  # stripes that were committed were packed again, for no drive gave them any more
 
     @property
@@ -155,7 +156,7 @@ class Result:
             return Lost.exit_code
         if self.owed and not self.stalled:
             return DriveFault.exit_code
-        if self.waiting or any(host.owed for host in self.hosts):
+        if self.waiting or self.not_read or any(host.owed for host in self.hosts):
             return NotAllHere.exit_code
         if self.read_back["wrong"] or self.lacking:
             return DriveFault.exit_code
@@ -560,5 +561,6 @@ def _result(
         memory,
         since=work.since,
         lacking=lacking,
+        not_read=work.not_read,
         repacked=any(journal.reached(number) for number in range(len(deal.groups))),
     )

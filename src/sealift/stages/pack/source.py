@@ -237,6 +237,8 @@ class Directory:
         """As Source."""
         try:
             there = stat.S_ISDIR(os.stat(self.name).st_mode)
+            if there:
+                os.scandir(self.name).close()
         except OSError as error:
             raise BadInput(
                 f"{os.fsdecode(self.name)}: {(error.strerror or str(error)).lower()}; nothing was written",

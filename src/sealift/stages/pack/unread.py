@@ -58,13 +58,12 @@ class _Hole:
 
 
 class Unread:
-    """What a run could not read of a group's source."""
+    """What a run could not read of its source."""
 
-    def __init__(self, group: int) -> None:
-        self._group = group
+    def __init__(self) -> None:
         self._of_all = _Hole()
 
-    def require(self, stripe: int, packs: Sequence[Ended], queue: UnitQueue) -> None:
+    def require(self, group: int, stripe: int, packs: Sequence[Ended], queue: UnitQueue) -> None:
         """SourceFault where a stripe of these packs, and of what the queue dropped before, should not be committed."""
         told = [*queue.skipped, *(each for pack in packs for each in pack.skipped)]
         of_this = _Hole()
@@ -75,7 +74,7 @@ class Unread:
         path, reason = told[0]
         many = len(of_this.paths)
         raise SourceFault(
-            f"{counted(many, 'file')} of {many + of_this.packed:,} that stripe {stripe} of group {self._group} is made "
+            f"{counted(many, 'file')} of {many + of_this.packed:,} that stripe {stripe} of group {group} is made "
             f"of cannot be read, or not all of {'it' if many == 1 else 'them'}, such as {os.fsdecode(path)!r}: "
             f"{reason}. nothing of this stripe was kept; what was packed before is safe",
             hint="see that the source is mounted, and that its medium does not fail (`dmesg`); then the same command "

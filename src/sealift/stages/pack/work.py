@@ -34,6 +34,7 @@ from sealift.stages.pack.room import Room, headroom
 from sealift.stages.pack.source import is_store
 from sealift.stages.pack.spool import Spool
 from sealift.stages.pack.units import Setup, capacity_of
+from sealift.stages.pack.unread import Unread
 from sealift.stages.pack.workers import Fleet, Workers, count, threads_beside
 from sealift.trade import declaration as declarations
 from sealift.trade.signing import Signer, read_limited
@@ -75,6 +76,8 @@ class Work:
     stripes_read: int = 0  # back, by this run
     given_up: list[Attached] = field(default_factory=list)  # drives from which --discard-group removes a group
     rooms: dict[int, Room] = field(default_factory=dict)
+    unread: Unread = field(default_factory=Unread)
+    not_read: list[int] = field(default_factory=list)  # signed groups that are here in part, and were to be read whole
     amiss: dict[int, set[int]] = field(default_factory=dict)  # by signed group: slots whose small files are not right
 
     @property
@@ -199,6 +202,8 @@ def read_signed(work: Work, group: int) -> list[str]:
             return []
         away = ", ".join(place.serial for place in deal.away(group))
         work.events.notice(f"group {group} is signed and not read back, for drives of it are not here: {away}")
+        if mode == "full" and (doubted or read < stripes) and deal.drives(group):
+            work.not_read.append(group)
         journal.note_spoilt(group, spoilt)
         if amiss := [manifest.drive_id(group, slot) for slot in sorted(spoilt)]:
             work.events.notice(
@@ -424,7 +429,7 @@ class _Group:
             reader=work.source.reader(),
             copies=work.copies,
             read_back=read_back,
-            accept_missing=options.accept_missing,
+            unread=None if options.accept_missing else work.unread,
             progress=lambda progress: work.events.packing(progress, share.bytes),
             room=lambda *so_far: headroom(crew, work.room(number), *so_far),
             between=self._tell,

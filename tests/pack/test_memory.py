@@ -88,6 +88,17 @@ def test_sixty_thousand_empty_files_and_a_sparse_file_of_2_gb(tmp_path, record_p
 
 
 @pytest.mark.long
+def test_text_that_threads_compress_beside_one_builder(tmp_path, record_property):
+    for number in range(8):
+        text = b"".join(b"%d %d\n" % (each, each * each) for each in range(number, 2_000_000, 1 + number % 2))
+        shipments.write(tmp_path / f"source/{number}", text)
+    held(
+        shipments.Origin(tmp_path / "origin", tmp_path / "source", 1, 1, options={"pack_size": 1 << 30}),
+        record_property,
+    )
+
+
+@pytest.mark.long
 def test_a_million_empty_files(tmp_path, record_property):
     many_empty(tmp_path / "source", 1_000_000)
     origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 2, 1, options={"pack_size": 1 << 30})

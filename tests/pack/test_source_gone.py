@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import shipments
 from loops import loops
+from test_again import StopError
 from test_source_misbehaves import packed_after
 
 from sealift.errors import BadInput, SourceFault
@@ -18,10 +19,6 @@ from sealift.stages.pack import work
 from sealift.stages.pack.unread import Unread
 
 _SHUTDOWN, _NO_LOG = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN
-
-
-class StopError(Exception):
-    pass
 
 
 @pytest.fixture

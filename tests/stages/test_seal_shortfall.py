@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+from contextlib import closing
 
+import msgspec
 import pytest
 import shipments
 from msgspec import UNSET
@@ -12,11 +14,12 @@ from test_seal_stage import Yard
 
 from sealift.cli import status as status_cli
 from sealift.cli import verify as verify_cli
-from sealift.errors import FormatError
+from sealift.errors import BadInput, FormatError
 from sealift.formats import seal as seals
 from sealift.formats.seal import Shortfall
 from sealift.stages import verify
 from sealift.stages.pack import run as packing
+from sealift.stages.pack.journal import LATER, Journal
 from sealift.stages.status import look
 
 
@@ -112,6 +115,22 @@ def test_of_groups_that_the_state_did_not_pack_their_manifests_say_how_much_was_
     (yard.folder / "before").rename(yard.folder / "corpus")
     assert all(group["taken_over"] for group in Yard.pack(yard, yard.mounts, yard.state, shipment=shipment).groups)
     assert yard.seal().seal.shortfall == Shortfall(skipped=3, incomplete=0, changed=0, later=0)
+
+
+def test_a_summary_that_does_not_fit_the_manifests_is_none(yard):
+    path = f"{yard.state}/scan/summary.json"
+    with open(path, "rb") as file:
+        summary = msgspec.json.decode(file.read())
+    with open(path, "wb") as file:
+        file.write(msgspec.json.encode(summary | {"shares": summary["shares"][:1]}))
+    assert yard.seal().seal.shortfall.skipped == 3, "by the journal"
+
+
+def test_a_journal_that_says_nonsense_of_what_came_is_bad_input(yard):
+    with closing(Journal(yard.state)) as journal:
+        journal.set(LATER, b"many")
+    with pytest.raises(BadInput):
+        look(yard.state)
 
 
 def test_of_a_source_that_stays_as_it_is_nothing_lacks(tmp_path, monkeypatch):

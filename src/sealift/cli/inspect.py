@@ -504,7 +504,7 @@ def show_head(report: InspectReport | VerifyReport, verdict: str) -> None:
             )
             click.echo(clean(f"{what}: give that (--seal {newer.mount}); nothing is received or freed by this one"))
         if seal.shortfall is not None:
-            click.echo(f"of the source, the origin says, {seal.shortfall.words}: the origin knows their names")
+            click.echo(seal.shortfall.told)
     else:
         click.echo(f"shipment {report.shipment or 'unknown'}: NO SEAL, so whole groups may be missing unnoticed")
     if only_unsigned(report):

@@ -180,7 +180,7 @@ def tell(result: Result, target: str) -> None:
         f"{common.duration_text(result.seconds)}, {rate_text(rate)}"
     )
     if result.shortfall is not None:
-        common.say(f"of the source, the origin says, {result.shortfall.words}: the origin knows their names")
+        common.say(result.shortfall.told)
     if result.reply_signer is not None:
         common.say(f"the answer to the shipment of --in-reply-to, signed by {result.reply_signer}, whom it accepts")
     if result.rebuilt_blocks:

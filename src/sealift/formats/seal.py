@@ -113,6 +113,11 @@ class Shortfall(Record, frozen=True, kw_only=True):
         )
         return "; ".join(f"{counted(n, of)} {what.format('is' if n == 1 else 'are')}" for n, of, what in each if n)
 
+    @property
+    def told(self) -> str:
+        """The sentence for whoever has the shipment, and not the source."""
+        return f"of the source, the origin says, {self.words}: the origin knows their names"
+
 
 class Seal(Record, frozen=True, kw_only=True):
     """The signed root of a shipment.

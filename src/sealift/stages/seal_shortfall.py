@@ -16,26 +16,25 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from sealift.formats import typed
 from sealift.formats.seal import Shortfall
-from sealift.stages.pack.scan import SUMMARY, Summary
+from sealift.stages.pack.scan import summary_of
 from sealift.stages.pack.walk import HOLDS_NOTHING
 from sealift.stages.status import look
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sealift.stages.pack.scan import Summary
     from sealift.stages.seal_groups import Packed
 
 
 def shortfall(states: Sequence[str], groups: Sequence[Packed]) -> Shortfall | UnsetType:
     """Of all `groups` of a shipment, in order, and their state folders; UNSET where nothing is known to lack."""
     each = [look(state) for state in dict.fromkeys(states)]
-    summaries = [found for state in states if (found := _summary(state, groups[0].manifest.scan)) is not None]
+    summaries = [found for state in states if (found := _summary(state, groups)) is not None]
     if summaries:
-        summary = summaries[0]
-        skipped = sum(reason not in HOLDS_NOTHING for _, reason in summary.skipped)
-        for share, packed in zip(summary.shares, groups, strict=True):
+        skipped = sum(reason not in HOLDS_NOTHING for _, reason in summaries[0].skipped)
+        for share, packed in zip(summaries[0].shares, groups, strict=True):
             skipped += max(0, share.members - packed.manifest.totals.files)
     else:
         skipped = len({path for found in each for path, _ in found.told.skipped})
@@ -47,11 +46,11 @@ def shortfall(states: Sequence[str], groups: Sequence[Packed]) -> Shortfall | Un
     return Shortfall(skipped=skipped, incomplete=len(incomplete), changed=len(changed), later=later)
 
 
-def _summary(state: str, scan: str) -> Summary | None:
+def _summary(state: str, groups: Sequence[Packed]) -> Summary | None:
     """Of the scan that the manifests name."""
     try:
-        with open(os.path.join(state, "scan", SUMMARY), "rb") as file:
-            found = typed.decode(file.read(), Summary)
+        found = summary_of(os.path.join(state, "scan"))
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return found if found.digest == scan else None
+    its = found.digest == groups[0].manifest.scan and len(found.shares) == len(groups)
+    return found if its else None

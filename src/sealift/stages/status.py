@@ -21,7 +21,7 @@ from sealift.formats import typed
 from sealift.formats.manifest import GROUP_FILES, MANIFEST, MAX_MANIFEST, decode_manifest, drive_id
 from sealift.stages.lacking import beyond
 from sealift.stages.pack.crew import standing
-from sealift.stages.pack.journal import FILE, GONE, HEARD, SMALL_FILES, is_damage, unreadable
+from sealift.stages.pack.journal import FILE, GONE, HEARD, LATER, SMALL_FILES, is_damage, unreadable
 from sealift.stages.pack.journal_rows import TOLD, Told
 from sealift.trade.signing import read_limited
 
@@ -186,7 +186,8 @@ def look(state: str) -> Status:
             gone = {number: _gone(db, number) for number in range(len(config.groups))}
             since, wrong, lacks = _since(db), _wrong(db), _lacks(db)
             told = Told.of(db.execute(TOLD))
-            later = db.execute("SELECT value FROM settings WHERE name = 'later'").fetchone()
+            setting = db.execute("SELECT value FROM settings WHERE name = ?", (LATER,)).fetchone()
+            later = int(setting[0]) if setting else 0
         sizes, skipped = _scanned(state)
         sizes += [0] * len(config.groups)
         groups = [
@@ -232,7 +233,7 @@ def look(state: str) -> Status:
         groups,
         running=_is_running(state),
         sealed=seal_known(state) is not None or os.path.isfile(seal_path(state, config.shipment)),
-        later=int(later[0]) if later else 0,
+        later=later,
         told=told._replace(skipped=[*skipped, *told.skipped]),
         read_back=read_back,
     )

@@ -24,6 +24,7 @@ from sealift.errors import BadInput
 from sealift.formats.index import DIRECTORY, FILE, HARDLINK
 from sealift.formats.sizes import counted
 from sealift.stages.pack.deal import group_file
+from sealift.stages.pack.journal import LATER
 from sealift.stages.pack.scan import SUMMARY, rows_of
 from sealift.stages.pack.sealed import seals_of
 from sealift.stages.pack.source import is_store
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from sealift.stages.pack.walk import Seen
     from sealift.stages.pack.work import Work
 
-LATER = "later"  # setting of the journal: Since.later, when the source was looked at last
 MOST = 1000  # names of each kind that are kept
 _PART = 10  # one in so many of all that was listed, or one in two of what is still to be packed,
 _FEW = 3  # and this many paths, or two that are as much of the bytes; or more than half of all is gone

@@ -57,6 +57,12 @@ class Summary(msgspec.Struct):
     listed_at: int = 0  # when the walk began, in seconds; 0: an older sealift did not say
 
 
+def summary_of(folder: str) -> Summary:
+    """Of a finished scan; OSError, msgspec.MsgspecError or UnicodeDecodeError where it cannot be had."""
+    with open(os.path.join(folder, SUMMARY), "rb") as file:
+        return typed.decode(file.read(), Summary)
+
+
 def scan(
     seen: Iterable[Seen],
     folder: str,
@@ -73,8 +79,7 @@ def scan(
     """
     done = os.path.join(folder, SUMMARY)
     if os.path.exists(done):
-        with open(done, "rb") as file:
-            return typed.decode(file.read(), Summary)
+        return summary_of(folder)
     os.makedirs(folder, exist_ok=True)
     begun = int(time.time())
     skipped: list[tuple[bytes, str]] = []

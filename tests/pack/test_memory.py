@@ -92,10 +92,8 @@ def test_text_that_threads_compress_beside_one_builder(tmp_path, record_property
     for number in range(8):
         text = b"".join(b"%d %d\n" % (each, each * each) for each in range(number, 2_000_000, 1 + number % 2))
         shipments.write(tmp_path / f"source/{number}", text)
-    held(
-        shipments.Origin(tmp_path / "origin", tmp_path / "source", 1, 1, options={"pack_size": 1 << 30}),
-        record_property,
-    )
+    origin = shipments.Origin(tmp_path / "origin", tmp_path / "source", 1, 1, options={"pack_size": 1 << 30})
+    held(origin, record_property)
 
 
 @pytest.mark.long

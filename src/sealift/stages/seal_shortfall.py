@@ -37,7 +37,8 @@ def shortfall(states: Sequence[str], groups: Sequence[Packed]) -> Shortfall | Un
         for share, packed in zip(summaries[0].shares, groups, strict=True):
             skipped += max(0, share.members - packed.manifest.totals.files)
     else:
-        skipped = len({path for found in each for path, _ in found.told.skipped})
+        told = {path for found in each for path, reason in found.told.skipped if reason not in HOLDS_NOTHING}
+        skipped = len(told)
     incomplete = {path for found in each for path, _ in found.told.incomplete}
     changed = {path for found in each for path in found.told.changed} - incomplete
     later = max(found.later for found in each)

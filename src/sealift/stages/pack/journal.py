@@ -137,11 +137,9 @@ def no_room(folder: str, error: BaseException) -> SealiftError | None:
     )
 
 
+LATER = "later"  # a setting: how many paths came, or were rewritten since they were packed, when packing looked last
 HEARD = "heard-"  # a setting for each group that another host packs
 GONE = "gone-"  # a setting for each group that is signed, and cannot be had from its drives
-LATER = (
-    "later"  # a setting: how many paths came, or were rewritten after they were packed, when that was looked at last
-)
 SMALL_FILES = "small files"  # what was looked at, in that setting
 
 
